@@ -1,0 +1,86 @@
+"""Labelled samples in memory: what is distilled, trained on and tested with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fedbits.data.spec import DataSpec
+
+
+class Batch(NamedTuple):
+    """Normalised float32 samples ``[n, *shape]`` and their int64 labels ``[n]``."""
+
+    samples: Tensor
+    labels: Tensor
+
+
+class Labelled(Protocol):
+    """What training and testing ask of a set, real or distilled."""
+
+    @property
+    def spec(self) -> DataSpec: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor | None = None) -> Batch:
+        """The samples at ``index`` (all when left out), normalised."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorData:
+    """Real samples as stored: ``samples`` ``[n, *spec.shape]`` uint8 or float32, ``labels`` ``[n]`` int64."""
+
+    spec: DataSpec
+    samples: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if tuple(self.samples.shape[1:]) != self.spec.shape or len(self.samples) != len(self.labels):
+            raise ValueError(
+                f"samples {tuple(self.samples.shape)} and {len(self.labels)} labels do not fit {self.spec.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor | None = None) -> Batch:
+        if index is None:
+            return Batch(self.spec.normalise(self.samples), self.labels)
+        return Batch(self.spec.normalise(self.samples[index]), self.labels[index])
+
+    def subset(self, index: Tensor) -> TensorData:
+        return TensorData(self.spec, self.samples[index], self.labels[index])
+
+    def to(self, device: torch.device | str) -> TensorData:
+        return TensorData(self.spec, self.samples.to(device), self.labels.to(device))
+
+    def class_counts(self) -> list[int]:
+        """Samples of each class, ``spec.classes`` numbers."""
+        return torch.bincount(self.labels, minlength=self.spec.classes).tolist()
+
+    def class_indices(self) -> list[Tensor]:
+        """Where the samples of each class are, in order."""
+        return [torch.nonzero(self.labels == c).flatten() for c in range(self.spec.classes)]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as loaded: training and test samples of one spec."""
+
+    spec: DataSpec
+    train: TensorData
+    test: TensorData
+
+
+def concatenate(sets: list[Labelled]) -> Batch:
+    """All samples of several sets of one task, in order."""
+    batches = [s.batch() for s in sets]
+    return Batch(torch.cat([b.samples for b in batches]), torch.cat([b.labels for b in batches]))

@@ -1,0 +1,24 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fedbits.errors import FedbitsError
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write ``data`` beside ``path`` and rename it over, so that no reader ever sees half a file.
+
+    Raises:
+        FedbitsError: the folder cannot be made or written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FedbitsError(f"cannot write {path}: {error.strerror}; give a path that can be written") from error

@@ -1,0 +1,1 @@
+"""The generated wire format; `make protos` rewrites it."""
