@@ -7,7 +7,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
@@ -25,6 +25,7 @@ from rich.text import Text
 from fedbits.errors import ConfigError, FedbitsError
 from fedbits.progress import Progress, Task
 
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -89,33 +90,48 @@ def guard(kept: str | Callable[[], str] = "nothing was written") -> Iterator[Non
 class OneSentenceGroup(typer.core.TyperGroup):
     """The command group with every remaining way to fail reported as one sentence, too."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        code = self._run(*args, **kwargs)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        def run() -> Any:
+            names = (args, prog_name, complete_var)
+            return super(OneSentenceGroup, self).main(*names, False, windows_expand_args, **extra)
+
+        code = _exit_code(run)
         if standalone_mode:
             sys.exit(code)
         return code
 
-    def _run(self, *args: Any, **kwargs: Any) -> int:
-        try:
-            with guard():
-                code = super().main(*args, standalone_mode=False, **kwargs)
-        except click.exceptions.Exit as end:
-            return end.exit_code
-        except click.exceptions.NoArgsIsHelpError as error:
-            say(error.format_message())
-            return USAGE
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "fedbits"
-            message = error.format_message().rstrip(".")
-            fail(f"{message[:1].lower()}{message[1:]}; see '{command} --help'")
-            return USAGE
-        except click.ClickException as error:
-            fail(error.format_message())
-            return USAGE
-        except click.Abort:
-            say("interrupted: nothing was written")
-            return INTERRUPTED
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    try:
+        with guard():
+            code = run()
         return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError:
+        return USAGE  # making the error has printed the help
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "fedbits"
+        message = error.format_message().rstrip(".")
+        fail(f"{message[:1].lower()}{message[1:]}; see '{command} --help'")
+        return USAGE
+    except click.ClickException as error:
+        fail(error.format_message())
+        return USAGE
+    except click.Abort:
+        say("interrupted: nothing was written")
+        return INTERRUPTED
+    except OSError as error:  # a full disk, say: not the user's wording, but one sentence all the same
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return FAILED
 
 
 def print_json(document: Mapping[str, Any]) -> None:
