@@ -25,7 +25,7 @@ class DataSpec:
 
     Attributes:
         name: the data set as a user names it (``fashion_mnist``, ``npz:beams``).
-        shape: one sample, ``(channels, height, width)`` for images and grids, ``(features,)`` for flat samples.
+        shape: one sample: ``(channels, height, width)`` for images and grids, ``(features,)`` for flat ones.
         classes: number of classes; labels are ``0 .. classes-1``.
         mean, std: normalisation, one value per channel (images, grids) or per feature (flat samples), in
             units of [0, 1] for uint8 data and of the data itself for float32. Exactly representable in

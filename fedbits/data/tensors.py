@@ -45,7 +45,8 @@ class TensorData:
     def __post_init__(self) -> None:
         if tuple(self.samples.shape[1:]) != self.spec.shape or len(self.samples) != len(self.labels):
             raise ValueError(
-                f"samples {tuple(self.samples.shape)} and {len(self.labels)} labels do not fit {self.spec.shape}"
+                f"samples {tuple(self.samples.shape)} and {len(self.labels)} labels do not fit "
+                f"{self.spec.shape}"
             )
 
     def __len__(self) -> int:

@@ -1,0 +1,55 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from fedbits.data.digits import load_digits
+from fedbits.data.mnist import load_fashion_mnist, load_mnist
+from fedbits.data.search import Places
+from fedbits.data.tensors import DataSet
+from fedbits.errors import DataError
+
+_PUBLISHED: dict[str, Callable[[Places], DataSet]] = {
+    "digits": lambda places: load_digits(),
+    "mnist": load_mnist,
+    "fashion_mnist": load_fashion_mnist,
+}
+_OWN: dict[str, Callable[[str], DataSet]] = {}
+
+NAMES: tuple[str, ...] = tuple(_PUBLISHED)
+
+
+def load(name: str, root: str | Path | None = None, download: bool = False) -> DataSet:
+    """The data set ``name``.
+
+    Args:
+        name: one of :data:`NAMES`, ``folder:PATH`` (class folders of images, see
+            :func:`fedbits.data.folder.load_folder`) or ``npz:PATH`` (arrays, see
+            :func:`fedbits.data.arrays.load_npz`).
+        root: searched first for the files of a published data set, before ``$FEDBITS_DATA``,
+            ``~/.cache/fedbits`` and ``/usr/share/datasets``.
+        download: fetch a published data set that is in none of them into the first.
+
+    Raises:
+        DataError: an unknown name; files that are not there, cannot be fetched, or are damaged; data that
+            is not of the expected form.
+    """
+    kind, colon, path = name.partition(":")
+    if colon and kind in _OWN:
+        if not path:
+            raise DataError(f"data set {name!r} lacks its path: write {kind}:PATH")
+        return _OWN[kind](path)
+    if name not in _PUBLISHED:
+        raise _unknown(name)
+    return _PUBLISHED[name](Places(Path(root) if root else None, download))
+
+
+def _unknown(name: str) -> DataError:
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    close = difflib.get_close_matches(plain, [*NAMES, *(f"{kind}:PATH" for kind in _OWN)], 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    known = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in _OWN)])
+    return DataError(f"data set {name!r} is unknown{hint}: known are {known}")
