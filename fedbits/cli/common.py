@@ -90,6 +90,10 @@ def guard(kept: str | Callable[[], str] = "nothing was written") -> Iterator[Non
 class OneSentenceGroup(typer.core.TyperGroup):
     """The command group with every remaining way to fail reported as one sentence, too."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        with guard():
+            return super().invoke(ctx)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -111,8 +115,7 @@ class OneSentenceGroup(typer.core.TyperGroup):
 
 def _exit_code(run: Callable[[], Any]) -> int:
     try:
-        with guard():
-            code = run()
+        code = run()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -126,9 +129,6 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except click.ClickException as error:
         fail(error.format_message())
         return USAGE
-    except click.Abort:
-        say("interrupted: nothing was written")
-        return INTERRUPTED
     except OSError as error:  # a full disk, say: not the user's wording, but one sentence all the same
         fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         return FAILED
