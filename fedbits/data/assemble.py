@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedbits.data.holdout import TEST_FRACTION, TEST_SEED, split_indices
+from fedbits.data.known import KNOWN
 from fedbits.data.normalise import normalisation
 from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import DataSet, TensorData
+from fedbits.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -20,35 +22,31 @@ class Part:
     labels: Tensor
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a loader knows of a data set beside its tensors.
-
-    ``constants`` are the published mean and deviation; without them they come from the training part.
-    """
-
-    name: str
-    classes: int
-    class_names: tuple[str, ...] = ()
-    constants: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+def published(name: str) -> DataSpec:
+    """The spec of a public data set, with its published normalisation."""
+    return next(spec for spec in KNOWN.values() if spec.name == name)
 
 
-def assemble(facts: Facts, train: Part, test: Part) -> DataSet:
-    """A data set of two parts that are already checked against each other.
+def own(name: str, classes: int, train: Part, class_names: tuple[str, ...] = ()) -> DataSpec:
+    """The spec of a user's own data set, normalised by its training part.
 
     Raises:
         DataError: the data cannot be normalised; see :func:`fedbits.data.normalise.normalisation`.
     """
-    mean, std = facts.constants or normalisation(train.samples, facts.name)
-    spec = DataSpec(
-        name=facts.name,
+    mean, std = normalisation(train.samples, name)
+    return DataSpec(
+        name=name,
         shape=tuple(train.samples.shape[1:]),
-        classes=facts.classes,
+        classes=classes,
         mean=mean,
         std=std,
         dtype="float32" if train.samples.is_floating_point() else "uint8",
-        class_names=facts.class_names,
+        class_names=class_names,
     )
+
+
+def assemble(spec: DataSpec, train: Part, test: Part) -> DataSet:
+    """A data set of two parts that are already checked against each other."""
     return DataSet(
         spec,
         TensorData(spec, train.samples, train.labels),
@@ -56,8 +54,14 @@ def assemble(facts: Facts, train: Part, test: Part) -> DataSet:
     )
 
 
-def hold_out(whole: Part) -> tuple[Part, Part]:
-    """Training and test part of a set that comes without one: a fixed, stratified fifth is for testing."""
+def hold_out(whole: Part, source: str) -> tuple[Part, Part]:
+    """Training and test part of a set that comes without one: a fixed, stratified fifth is for testing.
+
+    Raises:
+        DataError: no class of ``source`` has two samples.
+    """
     rest, held = split_indices(whole.labels, TEST_FRACTION, TEST_SEED)
+    if not len(held):
+        raise DataError(f"{source} has no class of two or more samples: nothing can be held out for testing")
     samples, labels = whole.samples, whole.labels
     return Part(samples[rest], labels[rest]), Part(samples[held], labels[held])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fedbits.data.assemble import Facts, Part, assemble, hold_out
+from fedbits.data.assemble import Part, assemble, hold_out, published
 from fedbits.data.tensors import DataSet
 
 _TOP = 16  # the original values are counts of 0..16
@@ -20,5 +20,5 @@ def load_digits() -> DataSet:
     values, labels = read(return_X_y=True)
     counts = torch.from_numpy(values).to(torch.int64)
     samples = ((255 * counts + _TOP // 2) // _TOP).to(torch.uint8).view(-1, 1, 8, 8)
-    train, test = hold_out(Part(samples, torch.from_numpy(labels).to(torch.int64)))
-    return assemble(Facts("digits", 10, tuple(map(str, range(10)))), train, test)
+    train, test = hold_out(Part(samples, torch.from_numpy(labels).to(torch.int64)), "digits")
+    return assemble(published("digits"), train, test)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fedbits.data.assemble import Facts, Part, assemble
+from fedbits.data.assemble import Part, assemble, published
 from fedbits.data.download import download
 from fedbits.data.idx import read_idx
 from fedbits.data.search import Layout, Places
@@ -37,18 +37,6 @@ _FASHION = Layout(
     "install Debian's package dataset-fashion-mnist",
     _SUFFIXES,
 )
-_GARMENTS = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 
 def load_mnist(places: Places) -> DataSet:
@@ -57,18 +45,17 @@ def load_mnist(places: Places) -> DataSet:
     Raises:
         DataError: the files are not there, cannot be fetched, or are damaged.
     """
-    facts = Facts("mnist", _CLASSES, tuple(map(str, range(_CLASSES))), ((0.1307,), (0.3081,)))
-    return _load(facts, _MNIST, places)
+    return _load(_MNIST, places)
 
 
 def load_fashion_mnist(places: Places) -> DataSet:
     """60,000 training and 10,000 test images ``[1, 28, 28]`` of garments; raises as :func:`load_mnist`."""
-    return _load(Facts("fashion_mnist", _CLASSES, _GARMENTS, ((0.2860,), (0.3530,))), _FASHION, places)
+    return _load(_FASHION, places)
 
 
-def _load(facts: Facts, layout: Layout, places: Places) -> DataSet:
+def _load(layout: Layout, places: Places) -> DataSet:
     paths = layout.locate(places) or download(layout, places)
-    return assemble(facts, _part(paths[0], paths[1]), _part(paths[2], paths[3]))
+    return assemble(published(layout.name), _part(paths[0], paths[1]), _part(paths[2], paths[3]))
 
 
 def _part(images: Path, labels: Path) -> Part:

@@ -130,7 +130,7 @@ def _parts(partitioner: Partitioner, labels: np.ndarray, index: np.ndarray) -> l
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of every repeated draw
-        partitioner.dataset = Dataset.from_dict({"label": labels, "index": index}).with_format("numpy")
+        partitioner.dataset = Dataset.from_dict({"label": labels, "index": index})
         parts = [partitioner.load_partition(node)["index"][:] for node in range(partitioner.num_partitions)]
     return [torch.from_numpy(np.sort(np.asarray(part, dtype=np.int64))) for part in parts]
 

@@ -6,7 +6,10 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from fedbits.data.arrays import load_npz
+from fedbits.data.cifar import load_cifar10, load_cifar100
 from fedbits.data.digits import load_digits
+from fedbits.data.folder import load_folder
 from fedbits.data.mnist import load_fashion_mnist, load_mnist
 from fedbits.data.search import Places
 from fedbits.data.tensors import DataSet
@@ -16,8 +19,10 @@ _PUBLISHED: dict[str, Callable[[Places], DataSet]] = {
     "digits": lambda places: load_digits(),
     "mnist": load_mnist,
     "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
 }
-_OWN: dict[str, Callable[[str], DataSet]] = {}
+_OWN: dict[str, Callable[[str], DataSet]] = {"folder": load_folder, "npz": load_npz}
 
 NAMES: tuple[str, ...] = tuple(_PUBLISHED)
 
