@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +70,10 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             )
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist: give the path of an .npz file as npz:PATH") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
+    except DataError:
+        raise
+    except Exception as error:  # on a damaged file zipfile, its decompressors and NumPy raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{file} cannot be read as arrays of numbers saved by numpy.savez: {reason}"
         ) from error

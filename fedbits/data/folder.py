@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,8 +163,11 @@ def _readable(path: Path) -> Iterator[None]:
     """Whatever Pillow raises on a file that is no whole image, as one sentence."""
     try:
         yield
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image: {' '.join(str(error).split())}") from error
+    except DataError:
+        raise
+    except Exception as error:  # on a damaged file Pillow's readers raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} cannot be read as an image: {reason}") from error
 
 
 def _shown(size: tuple[int, int]) -> str:

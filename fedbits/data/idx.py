@@ -14,12 +14,14 @@ from torch import Tensor
 from fedbits.errors import DataError
 
 _UBYTE = 0x08  # the only element type that the image sets use
+_CHUNK = 1 << 20
+_AGAIN = "delete it and get the data set again"
 
 
 def read_idx(path: Path, tail: tuple[int, ...]) -> Tensor:
     """The uint8 tensor ``[n, *tail]`` in an idx file; ``.gz`` is unpacked on the way.
 
-    No more is read than the header declares, and nothing is set aside for what is not there.
+    Little more is read than the header declares, and no memory is taken for what is not there.
 
     Raises:
         DataError: the file cannot be read, is cut short, or holds something else.
@@ -31,15 +33,14 @@ def read_idx(path: Path, tail: tuple[int, ...]) -> Tensor:
             if header[:4] != bytes((0, 0, _UBYTE, 1 + len(tail))) or sizes[1:] != tail:
                 raise DataError(f"{path} does not start as an idx file of {_form(tail)} does; {_AGAIN}")
             wanted = math.prod(sizes)
-            body = stream.read(wanted + 1)  # one more, to notice a file that is too long
+            body = bytearray()
+            while len(body) <= wanted and (chunk := stream.read(_CHUNK)):
+                body += chunk
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); {_AGAIN}") from error
     if len(body) != wanted or not wanted:
         raise DataError(f"{path} is damaged: it does not have {wanted:,} values; {_AGAIN}")
-    return torch.from_numpy(np.frombuffer(body, dtype=np.uint8).reshape(sizes).copy())
-
-
-_AGAIN = "delete it and get the data set again"
+    return torch.from_numpy(np.frombuffer(body, dtype=np.uint8).reshape(sizes))
 
 
 def _form(tail: tuple[int, ...]) -> str:
