@@ -155,6 +155,7 @@ def test_more_than_eight_bits_are_refused(tmp_path: Path) -> None:
         load(f"folder:{tmp_path}")
 
 
+@pytest.mark.filterwarnings("ignore")  # what Pillow says of a damaged TIFF
 @settings(
     derandomize=True,
     deadline=None,
