@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbits.cli import decode, distill, evaluate, inspect, recipe, show
 from fedbits.cli.common import OneSentenceGroup
 from fedbits.errors import ConfigError
 
@@ -55,6 +56,8 @@ def _add_broken(target: typer.Typer, name: str, error: ImportError) -> None:
         raise ConfigError(f"'fedbits {name}' is not available here ({reason}): install what it needs")
 
 
+for command in (distill, inspect, show, decode, evaluate, recipe):
+    command.register(app)
 load_plugins(app)
 
 

@@ -286,19 +286,20 @@ def read_file(path: Path, limit: int) -> bytes:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
-def check_output(path: Path) -> None:
-    """Find out before the long work, not after it, that ``path`` cannot be written.
-
-    Creates the folder if it is missing; an existing file stays as it is.
+def check_output(path: Path, *inputs: Path) -> None:
+    """Find out before the long work, not after it, that ``path`` cannot be written; nothing is created.
 
     Raises:
-        ConfigError: ``path`` is a folder, or its folder cannot be made or written to.
+        ConfigError: ``path`` is one of ``inputs`` or a folder, or its folder cannot be made or written to.
     """
+    for source in inputs:
+        if path.resolve() == source.resolve():
+            raise ConfigError(f"cannot write {path}: it is the input; give another name with --out")
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(

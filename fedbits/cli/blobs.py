@@ -1,0 +1,77 @@
+"""What the commands that take blobs share: reading them from files, and the table of what they spend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedbits.cli.common import print_table, read_file, size_text
+from fedbits.errors import FormatError
+
+if TYPE_CHECKING:
+    from fedbits.distilled_set import DistilledSet
+
+
+def read_blob(path: Path) -> bytes:
+    """The bytes of a blob file; :class:`ConfigError` where there is none."""
+    from fedbits.container import DecodeLimits
+
+    return read_file(path, DecodeLimits().blob_bytes)
+
+
+def decode_file(path: Path) -> DistilledSet:
+    """The set in a blob file; a damaged blob's error names the file."""
+    from fedbits import container
+
+    blob = read_blob(path)
+    try:
+        return container.decode(blob)
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """The facts of a blob file's header with its SHA-256; a damaged blob's error names the file."""
+    from fedbits import container
+
+    blob = read_blob(path)
+    try:
+        return {"file": str(path), **container.inspect(blob), "sha256": sha256(blob)}
+    except FormatError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def sha256(blob: bytes) -> str:
+    """The digest under which a blob is known."""
+    import hashlib
+
+    return hashlib.sha256(blob).hexdigest()
+
+
+def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The header's facts in words, for a table."""
+    counts = facts["class_counts"]
+    present = sum(count > 0 for count in counts)
+    each = f"{counts[0]} of each class" if len(set(counts)) == 1 else f"of {present} of {len(counts)} classes"
+    shape = " x ".join(str(side) for side in facts["shape"])
+    stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
+    return {
+        "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
+        "recipe": facts["recipe"] or "(unnamed)",
+        "samples": f"{facts['samples']:,}, {each}",
+        "values": f"{facts['bits']} bits each{stored}, coder {facts['coder']}",
+        "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
+    }
+
+
+def print_ledger(components: Mapping[str, int]) -> None:
+    """Where the bits went, one component a row; they sum to the whole blob."""
+    total = sum(components.values())
+    print_table(
+        "Ledger",
+        {
+            name: f"{bits:>10,} bits  {100 * bits / max(total, 1):5.1f} %"
+            for name, bits in {**components, "total": total}.items()
+        },
+    )

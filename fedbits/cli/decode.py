@@ -1,0 +1,52 @@
+"""``fedbits decode``: a blob's samples as plain arrays, for any other program."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedbits.cli.blobs import decode_file
+from fedbits.cli.common import BlobArgument, JsonOption, check_output, guard, print_json
+
+EXAMPLES = """Examples:
+
+  fedbits decode set.fbits
+
+  fedbits decode set.fbits --out set.npz
+
+The file can be loaded with numpy.load, and named as a data set: --data npz:set.npz"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("decode", epilog=EXAMPLES)(decode)
+
+
+def decode(
+    blob: BlobArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; BLOB with .npz when left out.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a blob's samples (as the data is stored: uint8 or float32) and labels to an .npz file."""
+    with guard():
+        out = out or blob.with_suffix(".npz")
+        distilled = decode_file(blob)
+        check_output(out, blob)
+        import numpy as np
+
+        from fedbits.files import write_atomic
+
+        samples, labels = distilled.raw().numpy(), distilled.labels.numpy()
+        arrays = BytesIO()
+        np.savez_compressed(arrays, samples=samples, labels=labels)
+        write_atomic(out, arrays.getvalue())
+        if as_json:
+            print_json({"out": out, "shape": samples.shape, "dtype": str(samples.dtype)})
+        else:
+            shape = " x ".join(str(side) for side in samples.shape)
+            typer.echo(f"{out}: samples {shape} {samples.dtype}, labels {len(labels)}")

@@ -1,0 +1,185 @@
+"""``fedbits distill``: a data set's training data into one blob within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedbits.cli.blobs import fact_rows, print_ledger, sha256
+from fedbits.cli.common import (
+    DataOption,
+    DataRootOption,
+    DeviceOption,
+    DownloadOption,
+    JsonOption,
+    SeedOption,
+    check_output,
+    guard,
+    print_json,
+    print_table,
+    say,
+    size_text,
+    terminal_progress,
+)
+from fedbits.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedbits.budget import Budget
+    from fedbits.data import TensorData
+    from fedbits.recipes import Recipe
+
+EXAMPLES = """Examples:
+
+  fedbits distill --data fashion_mnist --budget 1KiB/class
+
+  fedbits distill --data digits --budget 2KiB --recipe random --out random.fbits
+
+  fedbits distill --data cifar10 --budget 64KiB --bits 3 --steps 500 --seed 1 --json
+
+An interrupted run goes on where its last checkpoint is: the same command again, with --resume."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """Where the blob goes, and beside it the checkpoint while it is being made."""
+
+    path: Path
+    resume: bool
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.checkpoint")
+
+    def stamp(self) -> int | None:
+        """When the checkpoint was last written, or None where there is none."""
+        try:
+            return self.checkpoint.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def announce(self) -> None:
+        """Say what happens to a checkpoint that is there and not asked for."""
+        if not self.resume and self.stamp() is not None:
+            say(f"note: starting over; {self.checkpoint} of an earlier run (--resume continues it) goes")
+
+    def kept(self, before: int | None) -> str:
+        """What an interruption leaves, given the checkpoint's stamp at the start."""
+        now = self.stamp()
+        if now is None or (now == before and not self.resume):
+            return f"no checkpoint was reached yet, and {self.path} was not touched"
+        return f"{self.checkpoint} is kept; the same command with --resume continues from it"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("distill", epilog=EXAMPLES)(distill)
+
+
+def distill(
+    data: DataOption,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Limit of the blob: 1KiB/class, 10KiB, 4096bits/class, 0.5bpp.", show_default=False
+        ),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="How to distil; 'fedbits recipe' lists them.")] = "quadd",
+    ipc: Annotated[
+        int | None,
+        typer.Option(help="Samples of each class; chosen for the budget when left out.", show_default=False),
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Bits a value, 1 to 8; chosen when left out.", show_default=False)
+    ] = None,
+    factor: Annotated[
+        int | None,
+        typer.Option(
+            help="Store 1, 2, 4 or 8 times smaller a side; chosen when left out.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Optimisation steps; the recipe's own when left out.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the blob to.")] = Path("set.fbits"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint beside the output.")
+    ] = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    data_root: DataRootOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil the training data into a synthetic set, and write it as one blob within the budget."""
+    output = _Output(out, resume)
+    before = output.stamp()
+    with guard(lambda: output.kept(before)):
+        if budget is None and ipc is None:
+            raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
+        from fedbits import data as data_sets
+        from fedbits import recipes
+        from fedbits.budget import Budget
+        from fedbits.device import pick
+
+        limit = Budget.parse(budget) if budget is not None else None
+        plan = recipes.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps)
+        where = str(pick(device))
+        check_output(out)
+        train = data_sets.load(data, data_root, download).train
+        output.announce()
+        facts = _distill(train, plan, limit, output, seed, where)
+        facts = {"out": out, "data": data, "seed": seed, "device": where, **facts}
+        print_json(facts) if as_json else _print(facts)
+
+
+def _distill(
+    train: TensorData, recipe: Recipe, budget: Budget | None, output: _Output, seed: int, device: str
+) -> dict[str, Any]:
+    from fedbits import container
+    from fedbits.distill import distill
+    from fedbits.files import write_atomic
+
+    started = time.monotonic()
+    with terminal_progress() as progress:
+        distilled = distill(
+            train,
+            recipe,
+            budget,
+            seed=seed,
+            device=device,
+            progress=progress,
+            checkpoint=output.checkpoint,
+            resume=output.resume,
+        )
+    blob = container.encode(distilled)
+    write_atomic(output.path, blob)
+    output.checkpoint.unlink(missing_ok=True)
+    present = sum(count > 0 for count in distilled.class_counts())
+    limit = budget.bytes(train.spec, present, len(distilled)) if budget else None
+    return {
+        **container.inspect(blob),
+        "budget_bytes": limit,
+        "fill": len(blob) / limit if limit else None,
+        "sha256": sha256(blob),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    budget = "none was given"
+    if facts["budget_bytes"]:
+        budget = f"{size_text(facts['budget_bytes'])}, {100 * facts['fill']:.1f} % filled"
+    print_table(
+        str(facts["out"]),
+        {
+            **fact_rows(facts),
+            "budget": budget,
+            "SHA-256": facts["sha256"],
+            "time": f"{facts['seconds']:.1f} s",
+        },
+    )
+    print_ledger(facts["ledger"])
