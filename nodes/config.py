@@ -1,0 +1,161 @@
+"""What a federated run is asked to do, as one value that also fits into Flower's flat run config."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedbits.budget import Budget
+from fedbits.errors import ConfigError
+
+Scalar = bool | int | float | str
+
+YARDSTICKS = ("none", "fedavg")
+MAX_NODES = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One federated run.
+
+    Attributes:
+        data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
+        nodes: number of nodes, 1 .. 10,000.
+        partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA`` or ``classes:K``.
+        budget: bytes each node may send in each round, ``"10KiB"``; exceptions by node after commas,
+            ``"10KiB,0=2KiB,3=40KiB"``.
+        recipe, overrides: the distillation recipe by name, and the fields of it that are set otherwise.
+        rounds: exchanges; from the second on nodes distil against the current global model.
+        protocol, protocol_overrides: how the server trains, and what of it is set otherwise.
+        repeats: networks trained for the final accuracy.
+        seed: of everything random in the run.
+        device: ``auto``, ``cpu`` or ``cuda``; for the nodes and the server.
+        yardstick: ``fedavg`` or ``none``.
+        yardstick_rounds: FedAvg rounds after which the yardstick gives up.
+        out, name: the run's folder is ``out/name``; an empty name is chosen from data, recipe and seed.
+        timeout: seconds a node has in each round until its reply must have arrived.
+    """
+
+    data: str = "digits"
+    data_root: str = ""
+    download: bool = False
+    nodes: int = 5
+    partition: str = "iid"
+    budget: str = "10KiB"
+    recipe: str = "quadd"
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    rounds: int = 1
+    protocol: str = "laptop"
+    protocol_overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    repeats: int = 3
+    seed: int = 0
+    device: str = "auto"
+    yardstick: str = "none"
+    yardstick_rounds: int = 50
+    out: str = "runs"
+    name: str = ""
+    timeout: float = 3600.0
+
+    def __post_init__(self) -> None:
+        _within("nodes", self.nodes, 1, MAX_NODES)
+        _within("rounds", self.rounds, 1, 1000)
+        _within("repeats", self.repeats, 1, 1000)
+        _within("yardstick rounds", self.yardstick_rounds, 1, 100_000)
+        _within("seed", self.seed, 0, 2**63 - 1)
+        if not (math.isfinite(self.timeout) and 0 < self.timeout <= 7 * 86_400):
+            raise ConfigError(f"timeout {self.timeout} is not between 0 and 604,800 seconds (a week)")
+        if self.yardstick not in YARDSTICKS:
+            raise ConfigError(f"unknown yardstick {self.yardstick!r}: expected {' or '.join(YARDSTICKS)}")
+        if self.name and not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
+            )
+        _parse_budgets(self.budget, self.nodes)
+
+    def node_budget(self, node: int) -> Budget:
+        """What node ``node`` (0 ..) may send in each round."""
+        return Budget.parse(self.budget_text(node))
+
+    def budget_text(self, node: int) -> str:
+        """The same as text."""
+        common, exceptions = _parse_budgets(self.budget, self.nodes)
+        return exceptions.get(node, common)
+
+    @property
+    def root(self) -> Path | None:
+        """``data_root`` as ``fedbits.data.load`` takes it."""
+        return Path(self.data_root) if self.data_root else None
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """As Flower's run config: text keys, scalar values."""
+        flat: dict[str, Scalar] = {}
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in _GROUPS:
+                flat |= {f"{_GROUPS[entry.name]}{key}": item for key, item in value.items()}
+            else:
+                flat[entry.name.replace("_", "-")] = value
+        return flat
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Scalar]) -> RunConfig:
+        """The inverse of :meth:`to_flat`; missing entries take their defaults.
+
+        Raises:
+            ConfigError: an entry that does not exist, or a value of the wrong type or range.
+        """
+        fields = {entry.name: entry for entry in dataclasses.fields(cls)}
+        values: dict[str, object] = {}
+        groups: dict[str, dict[str, Scalar]] = {name: {} for name in _GROUPS}
+        for key, value in flat.items():
+            group = next((name for name, prefix in _GROUPS.items() if key.startswith(prefix)), None)
+            if group is not None:
+                groups[group][key.removeprefix(_GROUPS[group])] = value
+                continue
+            name = key.replace("-", "_")
+            if name not in fields:
+                raise ConfigError(
+                    f"unknown run setting {key!r}: expected one of {', '.join(cls().to_flat())}"
+                )
+            values[name] = _typed(key, value, type(fields[name].default))
+        return cls(**values, **groups)  # type: ignore[arg-type]
+
+
+def _parse_budgets(text: str, nodes: int) -> tuple[str, dict[int, str]]:
+    """``"10KiB,0=2KiB"`` as the common budget and the exceptions by node, each known to be readable.
+
+    Raises:
+        BudgetError: an amount that cannot be read.
+        ConfigError: an exception for a node that does not exist, or not of the form NODE=BUDGET.
+    """
+    common, *rest = text.split(",")
+    exceptions: dict[int, str] = {}
+    Budget.parse(common)
+    for part in rest:
+        node, equals, amount = part.partition("=")
+        if not equals or not node.strip().isdecimal():
+            raise ConfigError(f"budget exception {part.strip()!r} cannot be read: write it like '3=2KiB'")
+        if int(node) >= nodes:
+            raise ConfigError(f"budget exception {part.strip()!r} names a node beyond 0 .. {nodes - 1}")
+        Budget.parse(amount)
+        exceptions[int(node)] = amount
+    return common, exceptions
+
+
+def _within(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{what} {value} is not between {low} and {high:,}")
+
+
+def _typed(key: str, value: Scalar, kind: type) -> Scalar:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"run setting {key!r} is {value!r}, which is not of type {kind.__name__}")
+    return value

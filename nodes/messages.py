@@ -1,0 +1,296 @@
+"""Flower records and the things they carry, with the validation of each beside it.
+
+Nothing that comes from another machine is trusted: a reply is taken apart without raising, its blob is
+measured before it is decoded and decoded under limits, and every failure ends as a
+:class:`~nodes.codes.Code`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+
+from fedbits import container
+from fedbits.budget import Budget
+from fedbits.data import DataSpec
+from fedbits.distilled_set import DistilledSet
+from fedbits.errors import (
+    BudgetError,
+    FedbitsError,
+    FormatError,
+    LimitError,
+    MismatchError,
+    NotABlobError,
+    VersionError,
+)
+from nodes.codes import NODE_CODES, Code
+
+logger = logging.getLogger("fedbits.nodes")
+
+BLOB_STYPE = "fedbits.blob"
+HELLO, DISTIL, LOCAL_TRAINING = "query.hello", "train.distil", "train.fedavg"
+
+_TASK, _MODEL, _BLOB, _FACTS, _ERROR = (
+    f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error")
+)
+MAX_CLASSES = 1_000_000
+MAX_ELEMENTS_PER_BIT = 512  # 1 bit a value at 0.1 bits after coding, downsampled by 4: 160
+MIN_ELEMENTS, MAX_ELEMENTS = 1 << 22, 1 << 28
+
+# Errors that the server itself finds while exchanging messages: Flower error codes beyond Flower's own.
+_LOCAL_ERRORS = {Code.TIMEOUT: 9001, Code.UNREACHABLE: 9002, Code.UNREADABLE: 9003}
+
+
+class RefusedError(FedbitsError):
+    """A message that is not what was agreed; ``code`` says in what way."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.sentence)
+        self.code = code
+
+
+# ------------------------------------------------------------------------------------------ server to node
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a node is asked for in one round.
+
+    Attributes:
+        round: 1 ..
+        node: the server's number for this node, 0 ..
+        budget: the limit on the blob, as :meth:`fedbits.budget.Budget.parse` reads it.
+        seconds: time the node has, from receiving the task.
+    """
+
+    round: int
+    node: int
+    budget: str
+    seconds: float
+
+
+def task_records(task: Task, model: ArrayRecord | None) -> RecordDict:
+    """``task``, with the weights of the global model when there is one to distil against."""
+    config = ConfigRecord(
+        {"round": task.round, "node": task.node, "budget": task.budget, "seconds": task.seconds}
+    )
+    records = RecordDict({_TASK: config})
+    if model is not None:
+        records[_MODEL] = model
+    return records
+
+
+def read_task(records: RecordDict) -> tuple[Task, ArrayRecord | None]:
+    """The inverse of :func:`task_records`; raises :class:`RefusedError` (``bad_task``) on anything else."""
+    config = records.get(_TASK)
+    model = records.get(_MODEL)
+    if not isinstance(config, ConfigRecord) or not (model is None or isinstance(model, ArrayRecord)):
+        raise RefusedError(Code.BAD_TASK)
+    turn, node, budget, seconds = (config.get(key) for key in ("round", "node", "budget", "seconds"))
+    if not (_is_count(turn) and _is_count(node) and isinstance(budget, str) and _is_seconds(seconds)):
+        raise RefusedError(Code.BAD_TASK)
+    return Task(turn, node, budget, float(seconds)), model  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------ node to server
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node says about itself: numbers for the report, on which no decision rests.
+
+    Attributes:
+        partition: its number among the partitions, or -1 for a node that has data of its own.
+        samples: real samples it holds.
+        class_counts: of its real samples.
+        seconds: what the work took it.
+        peak_bytes: the highest memory use of its process so far.
+    """
+
+    partition: int = -1
+    samples: int = 0
+    class_counts: tuple[int, ...] = ()
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def reply_records(facts: Facts, blob: bytes | None = None) -> RecordDict:
+    """A node's reply: the facts, and the blob if one was asked for."""
+    records = RecordDict({_FACTS: _facts_record(facts)})
+    if blob is not None:
+        array = Array(dtype="uint8", shape=(len(blob),), stype=BLOB_STYPE, data=blob)
+        records[_BLOB] = ArrayRecord({"blob": array})
+    return records
+
+
+def error_records(code: Code, facts: Facts | None = None) -> RecordDict:
+    """A node's reply when it has nothing to send."""
+    records = RecordDict({_ERROR: ConfigRecord({"code": code.value})})
+    if facts is not None:
+        records[_FACTS] = _facts_record(facts)
+    return records
+
+
+def local_error(code: Code, task: Message) -> Message:
+    """The reply the server puts in place of one that did not arrive whole."""
+    return Message(Error(code=_LOCAL_ERRORS[code]), reply_to=task)
+
+
+def _facts_record(facts: Facts) -> MetricRecord:
+    return MetricRecord(
+        {
+            "partition": facts.partition,
+            "samples": facts.samples,
+            "class-counts": list(facts.class_counts),
+            "seconds": facts.seconds,
+            "peak-bytes": facts.peak_bytes,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply taken apart; ``blob`` is as received, of any size and content, whenever there is one."""
+
+    code: Code
+    blob: bytes | None = None
+    facts: Facts = field(default_factory=Facts)
+
+
+def read_reply(message: Message, *, blob: bool = True) -> Reply:
+    """Take a reply apart, whatever it is; with ``blob`` false, only its facts are asked for."""
+    if message.has_error():
+        known = {number: code for code, number in _LOCAL_ERRORS.items()}
+        return Reply(known.get(message.error.code, Code.NODE_ERROR))
+    records = message.content
+    facts = _read_facts(records.get(_FACTS))
+    error = records.get(_ERROR)
+    if error is not None:
+        return Reply(_read_code(error), facts=facts or Facts())
+    if not blob:
+        return Reply(Code.OK if facts else Code.MISSING, facts=facts or Facts())
+    data = _read_blob(records.get(_BLOB))
+    if data is None or facts is None:
+        return Reply(Code.MISSING, data, facts or Facts())
+    return Reply(Code.OK, data, facts)
+
+
+def _read_code(record: object) -> Code:
+    code = record.get("code") if isinstance(record, ConfigRecord) else None
+    return Code(code) if code in NODE_CODES else Code.NODE_ERROR
+
+
+def _read_blob(record: object) -> bytes | None:
+    array = record.get("blob") if isinstance(record, ArrayRecord) else None
+    if not isinstance(array, Array) or array.dtype != "uint8" or array.stype != BLOB_STYPE:
+        return None
+    return array.data
+
+
+def _read_facts(record: object) -> Facts | None:
+    if not isinstance(record, MetricRecord):
+        return None
+    partition, samples, counts, seconds, peak = (
+        record.get(key) for key in ("partition", "samples", "class-counts", "seconds", "peak-bytes")
+    )
+    if not (_is_count(samples) and _is_seconds(seconds) and _is_count(peak) and isinstance(partition, int)):
+        return None
+    if not isinstance(counts, list) or len(counts) > MAX_CLASSES or not all(_is_count(c) for c in counts):
+        return None
+    return Facts(partition, samples, tuple(counts), float(seconds), peak)  # type: ignore[arg-type]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**63
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+# ------------------------------------------------------------------------------------------------- the blob
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a blob must keep to: the task, and the node's budget.
+
+    ``ipc`` is the recipe's number of samples per class where it is fixed; a budget in bpp needs it.
+    """
+
+    spec: DataSpec
+    budget: Budget
+    ipc: int | None = None
+
+    def limit(self) -> int:
+        """The largest blob that any set could be allowed, before anything is known about the set."""
+        samples = None if self.ipc is None else self.ipc * self.spec.classes
+        return self.budget.bytes(self.spec, self.spec.classes, samples)
+
+    def decode_limits(self) -> container.DecodeLimits:
+        """Limits for the decoder; a small blob has no business declaring gigabytes."""
+        elements = min(max(8 * self.limit() * MAX_ELEMENTS_PER_BIT, MIN_ELEMENTS), MAX_ELEMENTS)
+        return container.DecodeLimits(blob_bytes=self.limit(), elements=elements)
+
+    def exact_limit(self, distilled: DistilledSet) -> int:
+        """The limit for this set, of whose classes only those present count."""
+        present = sum(count > 0 for count in distilled.class_counts())
+        return self.budget.bytes(self.spec, present, len(distilled))
+
+
+def admit(blob: bytes, terms: Terms) -> DistilledSet:
+    """Decode a received blob, or raise :class:`RefusedError` with the code of what is wrong with it.
+
+    The size is checked before the content is looked at, and the decoder works under limits.
+    """
+    if len(blob) > terms.limit():
+        raise RefusedError(Code.OVER_BUDGET)
+    try:
+        distilled = container.decode(blob, terms.decode_limits())
+    except (FormatError, MismatchError) as error:
+        raise RefusedError(_format_code(error)) from error
+    except MemoryError as error:
+        raise RefusedError(Code.TOO_LARGE) from error
+    except Exception as error:  # a decoder's mistake must not cost the other nodes their run
+        logger.exception("the decoder failed in a way it should not")
+        raise RefusedError(Code.CORRUPT) from error
+    if not distilled.spec.same_task(terms.spec):
+        raise RefusedError(Code.WRONG_TASK)
+    if not _labels_fit(distilled, terms.spec):
+        raise RefusedError(Code.WRONG_LABELS)
+    if len(blob) > terms.exact_limit(distilled):
+        raise RefusedError(Code.OVER_BUDGET)
+    return distilled
+
+
+def _labels_fit(distilled: DistilledSet, spec: DataSpec) -> bool:
+    labels = distilled.labels
+    if len(distilled) == 0:
+        return False
+    if labels.is_floating_point():
+        return labels.ndim == 2 and labels.shape[1] == spec.classes and bool(torch.isfinite(labels).all())
+    return bool((labels >= 0).all()) and bool((labels < spec.classes).all())
+
+
+def _format_code(error: FedbitsError) -> Code:
+    for kind, code in (
+        (NotABlobError, Code.NOT_A_BLOB),
+        (VersionError, Code.VERSION),
+        (LimitError, Code.TOO_LARGE),
+        (MismatchError, Code.WRONG_TASK),
+    ):
+        if isinstance(error, kind):
+            return code
+    return Code.CORRUPT
+
+
+def budget_bytes(terms: Terms) -> int:
+    """:meth:`Terms.limit`, checked before a run; raises :class:`BudgetError` where there is no such limit."""
+    limit = terms.limit()
+    if limit < 1:
+        raise BudgetError(f"a budget of {terms.budget.amount:g} {terms.budget.unit} is less than one byte")
+    return limit

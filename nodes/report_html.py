@@ -1,0 +1,325 @@
+"""The facts of a run as one page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from fedbits import sheet
+from fedbits.data import Labelled
+from nodes.plots import Curve, accuracy_over_bytes, bytes_text
+
+Facts = Mapping[str, Any]
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+_SWATCHES = ("--c1", "--c2", "--c3", "--c4", "--c5")
+
+
+def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
+    """The page; ``sheets`` are pictures (PNG) of what nodes sent, by node."""
+    components = _components(facts)
+    fields = {
+        "title": escape(_title(facts)),
+        "subtitle": escape(_subtitle(facts)),
+        "tiles": _tiles(facts),
+        "plot_text": escape(_plot_text(facts)),
+        "plot": _plot(facts),
+        "nodes_text": escape(_nodes_text(facts)),
+        "nodes": _nodes(facts, components),
+        "legend": _legend(components),
+        "sheets": _sheets(facts, sheets),
+        "facts": _facts(facts),
+    }
+    template = resources.files("nodes").joinpath("report.html").read_text()
+    return Template(template).substitute(fields)
+
+
+def sheet_png(distilled: Labelled, per_class: int) -> bytes:
+    """A sheet of samples, classes in rows, as PNG."""
+    stream = io.BytesIO()
+    sheet.draw(distilled, per_class=per_class).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------ headline
+
+
+def _title(facts: Facts) -> str:
+    nodes = len(facts["nodes"])
+    return f"{facts['data']['name']}: {nodes} node{'s' * (nodes != 1)}, distilled sets"
+
+
+def _subtitle(facts: Facts) -> str:
+    config = facts["config"]
+    rounds = f"{config['rounds']} round{'s' * (config['rounds'] != 1)}"
+    return (
+        f"{config['partition']} · {config['budget']} per node and round · recipe {config['recipe']} · "
+        f"{rounds} · seed {config['seed']} · {facts['finished'].replace('T', ' ').removesuffix('+00:00')} UTC"
+    )
+
+
+def _tiles(facts: Facts) -> str:
+    head = facts["headline"]
+    tiles = [_accuracy_tile(facts), _uplink_tile(facts)]
+    if head["fedavg_ratio"] is not None:
+        tiles.append(_fedavg_tile(facts))
+    total = sum(facts["seconds"].values())
+    memory = facts["memory"]
+    tiles.append(
+        _tile(
+            "time",
+            duration(total),
+            f"peak memory {bytes_text(memory['server_peak_bytes'])} (server), "
+            f"{bytes_text(memory['node_peak_bytes'])} (largest node)",
+        )
+    )
+    return "".join(tiles)
+
+
+def _accuracy_tile(facts: Facts) -> str:
+    head, config = facts["headline"], facts["config"]
+    if head["accuracy"] is None:
+        return _tile("test accuracy", "none", "no node delivered a set that could be used", main=True)
+    networks = len(head["accuracies"])
+    value = f"{100 * head['accuracy']:.1f} % <small>± {100 * head['std']:.1f}</small>"
+    what = f"{networks} network{'s' * (networks != 1)} trained on the union, protocol {config['protocol']}"
+    return _tile("test accuracy", value, what, main=True)
+
+
+def _uplink_tile(facts: Facts) -> str:
+    head = facts["headline"]
+    nodes = f"{head['nodes_in_union']} of {len(facts['nodes'])} nodes"
+    what = f"{head['uplink_bytes']:,} bytes in blobs from {nodes}"
+    if head["rejected_bytes"]:
+        what += f"; {head['rejected_bytes']:,} more were refused"
+    return _tile("sent by all nodes", bytes_text(head["uplink_bytes"]), what)
+
+
+def _fedavg_tile(facts: Facts) -> str:
+    head, yardstick = facts["headline"], facts["yardstick"]
+    more = "" if head["fedavg_reached"] else "&gt; "
+    size = bytes_text(head["fedavg_uplink_bytes"])
+    if head["fedavg_reached"]:
+        what = f"FedAvg sends {size} until it is as accurate (round {yardstick['reached_in_round']})"
+    else:
+        what = f"FedAvg sent {size} in {len(yardstick['rounds'])} rounds without becoming as accurate"
+    return _tile("FedAvg's bytes, relative to these", f"{more}{ratio_text(head['fedavg_ratio'])}", what)
+
+
+def _tile(name: str, value: str, what: str, main: bool = False) -> str:
+    kind = "card tile main" if main else "card tile"
+    return f'<div class="{kind}"><i>{escape(name)}</i><b>{value}</b><span>{escape(what)}</span></div>'
+
+
+def ratio_text(ratio: float) -> str:
+    """``1,234`` times, or with a decimal where that says something."""
+    return f"{ratio:,.0f}{TIMES}" if ratio >= 20 else f"{ratio:.1f}{TIMES}"
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``3 min 20 s`` or ``1 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+# ---------------------------------------------------------------------------------------------------- plot
+
+
+def _plot_text(facts: Facts) -> str:
+    text = "Test accuracy against all bytes that the nodes have sent, on a logarithmic axis."
+    yardstick = facts["yardstick"]
+    if yardstick is None:
+        return text
+    return f"{text} FedAvg: the same network, nodes, data and seed, one local epoch per round."
+
+
+def _plot(facts: Facts) -> str:
+    known = [r for r in facts["rounds"] if r["accuracy"] is not None]
+    ours = Curve(
+        [r["cumulative_uplink_bytes"] for r in known],
+        [r["accuracy"] for r in known],
+        [r["std"] for r in known],
+    )
+    theirs = None
+    if facts["yardstick"] is not None:
+        rounds = facts["yardstick"]["rounds"]
+        theirs = Curve([r["cumulative_uplink_bytes"] for r in rounds], [r["accuracy"] for r in rounds])
+    return accuracy_over_bytes(ours, theirs, facts["headline"]["accuracy"])
+
+
+# --------------------------------------------------------------------------------------------------- nodes
+
+
+def _nodes_text(facts: Facts) -> str:
+    failed = sum(any(r["code"] != "ok" for r in node["rounds"]) for node in facts["nodes"])
+    text = "What each node holds, and what its blob is made of, against its budget."
+    if failed:
+        text += f" {failed} of {len(facts['nodes'])} failed in some round; the others' sets were used."
+    return text
+
+
+def _components(facts: Facts) -> list[str]:
+    """All components of all ledgers, the largest first."""
+    totals: dict[str, int] = {}
+    for node in facts["nodes"]:
+        for entry in node["rounds"]:
+            for name, bits in (entry["ledger_bits"] or {}).items():
+                totals[name] = totals.get(name, 0) + bits
+    return sorted(totals, key=lambda name: -totals[name])
+
+
+def _legend(components: Sequence[str]) -> str:
+    if not components:
+        return ""
+    items = (
+        f'<span style="--swatch: var({_swatch(i)})">{escape(name)}</span>'
+        for i, name in enumerate(components)
+    )
+    return f'<div class="legend">{"".join(items)}</div>'
+
+
+def _swatch(position: int) -> str:
+    return _SWATCHES[min(position, len(_SWATCHES) - 1)]
+
+
+def _nodes(facts: Facts, components: Sequence[str]) -> str:
+    several = facts["config"]["rounds"] > 1
+    heads = ["node", "samples", "classes", "histogram", *(["round"] if several else [])]
+    heads += ["result", "sent", "bytes, of budget", "time"]
+    right = {"node", "samples", "classes", "sent", "time"}
+    row = "".join(f'<th class="number">{h}</th>' if h in right else f"<th>{h}</th>" for h in heads)
+    most = max((max(n["class_counts"], default=0) for n in facts["nodes"]), default=0)
+    names = facts["data"]["class_names"]
+    body = "".join(
+        f"<tr>{_node_cells(node, most, names)}{_round_cells(node, entry, components, several)}</tr>"
+        if position == 0
+        else f'<tr><td colspan="4"></td>{_round_cells(node, entry, components, several)}</tr>'
+        for node in facts["nodes"]
+        for position, entry in enumerate(node["rounds"])
+    )
+    return f"<table><thead><tr>{row}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _node_cells(node: Facts, most: int, names: Sequence[str]) -> str:
+    return (
+        _number(node["node"])
+        + _number(f"{node['samples']:,}")
+        + _number(node["classes"])
+        + f"<td>{_histogram(node['class_counts'], most, names)}</td>"
+    )
+
+
+def _round_cells(node: Facts, entry: Facts, components: Sequence[str], several: bool) -> str:
+    cells = f"<td>{entry['round']}</td>" if several else ""
+    bad = entry["code"] != "ok"
+    pill = f'<span class="pill{" bad" * bad}">{escape(entry["code"].replace("_", " "))}</span>'
+    cells += f"<td>{pill}</td>"
+    if bad:
+        size = f" ({entry['bytes']:,} B)" if entry["bytes"] else ""
+        text = f'<span class="meaning">{escape(entry["meaning"])}{size}</span>'
+        return cells + _number("") + f"<td>{text}</td>" + _number(_time(entry))
+    sent = entry["sent"]
+    cells += _number(f"{sum(sent['class_counts']):,}")
+    cells += f"<td>{_bytes_bar(entry, node['budget_bytes'], components)}</td>"
+    return cells + _number(_time(entry))
+
+
+def _time(entry: Facts) -> str:
+    return f"{entry['seconds']:.1f} s" if entry["seconds"] else "-"
+
+
+def _number(value: object) -> str:
+    return f'<td class="number">{value}</td>'
+
+
+def _histogram(counts: Sequence[int], most: int, names: Sequence[str]) -> str:
+    """Bars of real samples by class, to one scale for all nodes."""
+    if not counts or not most:
+        return ""
+    width, height = 150, 26
+    step = width / len(counts)
+    bars = "".join(
+        f'<rect x="{i * step:.2f}" y="{height - bar:.2f}" width="{max(step - 1, step * 0.7):.2f}" '
+        f'height="{bar:.2f}" fill="var(--ours)">'
+        f"<title>{escape(_class_name(names, i))}: {count:,}</title></rect>"
+        for i, count in enumerate(counts)
+        if (bar := max(height * count / most, 1.5 * (count > 0))) > 0
+    )
+    base = f'<rect x="0" y="{height}" width="{width}" height="1" fill="var(--line)"/>'
+    return f'<svg width="{width}" height="{height + 1}" role="img">{bars}{base}</svg>'
+
+
+def _class_name(names: Sequence[str], label: int) -> str:
+    return names[label] if label < len(names) else f"class {label}"
+
+
+def _bytes_bar(entry: Facts, budget: int, components: Sequence[str]) -> str:
+    ledger = entry["ledger_bits"] or {}
+    parts = "".join(
+        f'<span style="width:{100 * ledger[name] / 8 / budget:.3f}%;background:var({_swatch(position)})" '
+        f'title="{escape(name)}: {ledger[name] / 8:,.1f} bytes"></span>'
+        for position, name in enumerate(components)
+        if name in ledger
+    )
+    return f'{entry["bytes"]:,} of {budget:,}<div class="bar">{parts}</div>'
+
+
+# --------------------------------------------------------------------------------------- samples and facts
+
+
+def _sheets(facts: Facts, sheets: Mapping[int, bytes]) -> str:
+    if not sheets:
+        return ""
+    figures = "".join(_sheet(facts["nodes"][node], picture) for node, picture in sorted(sheets.items()))
+    return (
+        "<h2>What was sent</h2><p>Synthetic samples as the server decoded them, classes in rows (the first "
+        f'few of each class and node).</p><section class="sheets">{figures}</section>'
+    )
+
+
+def _sheet(node: Facts, picture: bytes) -> str:
+    last = next(entry for entry in reversed(node["rounds"]) if entry["code"] == "ok")
+    sent = last["sent"]
+    text = f"{sent['samples']:,} samples"
+    if "bits" in sent:
+        text += f" · {sent['bits']} bits a value"
+    if sent.get("factor", 1) != 1:
+        text += f" · stored at 1/{sent['factor']} of the side"
+    data = base64.b64encode(picture).decode()
+    return (
+        f'<figure class="card"><figcaption><b>node {node["node"]}</b> · {escape(text)}</figcaption>'
+        f'<img alt="samples of node {node["node"]}" src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+def _facts(facts: Facts) -> str:
+    data, seconds = facts["data"], facts["seconds"]
+    about = {
+        "data": data["name"],
+        "sample": f" {TIMES} ".join(map(str, data["shape"])),
+        "classes": data["classes"],
+        "training samples": f"{data['train_samples']:,}",
+        "test samples": f"{data['test_samples']:,}",
+        **{f"{part} took": duration(taken) for part, taken in seconds.items() if taken >= 0.5},
+    }
+    hidden = {"data", "out", "name", "data-root"}
+    config = {key: value for key, value in facts["config"].items() if key not in hidden}
+    return (
+        _definitions("configuration", config.items())
+        + _definitions("data and time", about.items())
+        + _definitions("versions and machine", (facts["versions"] | facts["machine"]).items())
+    )
+
+
+def _definitions(title: str, entries: Iterable[tuple[str, object]]) -> str:
+    rows = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in entries)
+    return f'<div class="card"><h3>{escape(title)}</h3><dl>{rows}</dl></div>'

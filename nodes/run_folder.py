@@ -1,0 +1,60 @@
+"""The folder of a run: what arrived, as it arrived, before anything is done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from fedbits.errors import ConfigError
+from fedbits.files import write_atomic
+
+REJECTED_BYTES = 1 << 20  # of what a node sent in vain, at most so much is kept
+MAX_NAMES = 100_000
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``blobs/`` holds what the nodes sent, ``rejected/`` what was refused, beside the log and the report."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, out: Path, name: str, default: str) -> RunFolder:
+        """A new folder ``out/name``; without a name ``out/default``, with a counter where that is taken.
+
+        Raises:
+            ConfigError: ``out/name`` is there already, or the folder cannot be made.
+        """
+        names = [name] if name else (f"{default}-{n}" if n > 1 else default for n in count(1))
+        for candidate, _ in zip(names, range(MAX_NAMES), strict=False):
+            path = out / candidate
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ConfigError(
+                    f"the run's folder {path} cannot be made: {error.strerror}; choose another with --out"
+                ) from error
+            return cls(path)
+        raise ConfigError(f"the run's folder {out / name} is there already: choose another --name")
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def keep(self, turn: int, node: int, blob: bytes) -> Path:
+        """Save a received blob, whole and unseen."""
+        path = self.path / "blobs" / f"round-{turn}" / f"node-{node:03}.fbit"
+        write_atomic(path, blob)
+        return path
+
+    def reject(self, turn: int, node: int, blob: bytes) -> Path:
+        """Save (the beginning of) a blob that is refused, apart from the others."""
+        path = self.path / "rejected" / f"round-{turn}" / f"node-{node:03}.bin"
+        write_atomic(path, blob[:REJECTED_BYTES])
+        kept = self.path / "blobs" / f"round-{turn}" / f"node-{node:03}.fbit"
+        kept.unlink(missing_ok=True)
+        return path

@@ -1,0 +1,198 @@
+"""The server of a run: it exchanges sets with the nodes, trains, and measures FedAvg beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedbits import device, recipes
+from fedbits.data import DataSet
+from fedbits.distilled_set import DistilledSet
+from fedbits.errors import ConfigError
+from fedbits.evaluate import Protocol, accuracy, build_network, evaluate, protocol, train
+from fedbits.progress import SILENT, Progress
+from fedbits.recipes import Recipe
+from fedbits.rng import derive_seed
+from nodes import models
+from nodes.careful_grid import CarefulGrid
+from nodes.config import RunConfig
+from nodes.messages import Terms, budget_bytes
+from nodes.roster import Member, assemble
+from nodes.run_folder import RunFolder
+from nodes.stopping import Stoppable
+from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
+from nodes.union import Union
+from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's configuration with every name in it resolved against the data."""
+
+    config: RunConfig
+    data: DataSet
+    recipe: Recipe
+    protocol: Protocol
+    device: torch.device
+
+    @classmethod
+    def of(cls, config: RunConfig, data: DataSet) -> Plan:
+        """Resolve ``config``.
+
+        Raises:
+            ConfigError, BudgetError: a name that does not exist or values that cannot work together.
+        """
+        try:
+            how = protocol(config.protocol, **config.protocol_overrides)
+        except TypeError as error:
+            raise ConfigError(f"protocol {config.protocol!r} has no such setting: {error}") from error
+        recipe = recipes.get(config.recipe, **config.overrides)
+        plan = cls(config, data, recipe, how, device.pick(config.device))
+        build_network(data.test, how, seed=0)
+        for terms in plan.terms():
+            budget_bytes(terms)
+        return plan
+
+    def terms(self) -> list[Terms]:
+        """What each node's blob must keep to, by its number."""
+        numbers = range(self.config.nodes)
+        return [Terms(self.data.spec, self.config.node_budget(n), self.recipe.ipc) for n in numbers]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything one run of the server works with; ``stop`` ends it from outside."""
+
+    plan: Plan
+    folder: RunFolder
+    progress: Progress = SILENT
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What happened, for the report; ``seconds`` by part of the run."""
+
+    plan: Plan
+    folder: RunFolder
+    members: list[Member]
+    rounds: list[RoundResult]
+    fedavg: FedAvgResult | None
+    seconds: dict[str, float]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracies after the last round, one a network; empty if no set was ever accepted."""
+        learned = self.rounds[-1].learned
+        return [] if learned is None else learned.accuracies
+
+
+def make_server_app(
+    open_session: Callable[[Context], Session], done: Callable[[RunResult], None]
+) -> ServerApp:
+    """The ServerApp of a run; ``done`` is called with its result."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        done(serve(grid, open_session(context)))
+
+    return app
+
+
+def serve(grid: Grid, session: Session) -> RunResult:
+    """Run the exchange, and the yardstick if there is one.
+
+    Raises:
+        StoppedError: ``session.stop`` was set.
+    """
+    session = replace(session, progress=Stoppable(session.progress, session.stop))
+    plan, started = session.plan, time.monotonic()
+    careful = CarefulGrid(grid, session.stop)
+    members = assemble(careful, plan.config.nodes, session.progress)
+    ready = time.monotonic()
+    strategy = DistilledExchange(_exchange(session, members))
+    strategy.start(
+        careful,
+        initial_arrays=models.to_arrays(_fresh_network(plan)),
+        num_rounds=plan.config.rounds,
+        timeout=plan.config.timeout,
+    )
+    exchanged = time.monotonic()
+    learned = strategy.results[-1].learned
+    fedavg = None
+    if plan.config.yardstick == "fedavg" and learned is not None:
+        fedavg = _measure_fedavg(careful, session, members, mean(learned.accuracies))
+    seconds = {
+        "start": ready - started,
+        "exchange": exchanged - ready,
+        "yardstick": time.monotonic() - exchanged,
+    }
+    return RunResult(plan, session.folder, members, strategy.results, fedavg, seconds)
+
+
+def _exchange(session: Session, members: Sequence[Member]) -> Exchange:
+    config = session.plan.config
+    budgets = [config.budget_text(number) for number in range(config.nodes)]
+    return Exchange(
+        members=members,
+        terms=session.plan.terms(),
+        budgets=budgets,
+        folder=session.folder,
+        learner=UnionLearner(session),
+        timeout=config.timeout,
+        progress=session.progress,
+    )
+
+
+def _fresh_network(plan: Plan) -> torch.nn.Module:
+    return build_network(plan.data.test, plan.protocol, derive_seed(plan.config.seed, "global model"))
+
+
+def _measure_fedavg(
+    grid: CarefulGrid, session: Session, members: Sequence[Member], target: float
+) -> FedAvgResult:
+    plan = session.plan
+    what = FedAvgPlan(
+        addresses=[member.address for member in members],
+        rounds=plan.config.yardstick_rounds,
+        timeout=plan.config.timeout,
+        target=target,
+        device=plan.device,
+    )
+    return run_fedavg(grid, _fresh_network(plan), plan.data.test, what, session.progress)
+
+
+@dataclass(frozen=True)
+class UnionLearner:
+    """Trains on the union from scratch: one network between rounds, ``repeats`` of them after the last."""
+
+    session: Session
+
+    def __call__(self, turn: int, sets: Sequence[DistilledSet]) -> Learned:
+        plan, progress = self.session.plan, self.session.progress
+        config, test, started = plan.config, plan.data.test, time.monotonic()
+        union = Union(plan.data.spec, sets)
+        if turn == config.rounds:
+            final = evaluate(
+                union,
+                test,
+                plan.protocol,
+                repeats=config.repeats,
+                seed=config.seed,
+                device=plan.device,
+                progress=progress,
+            )
+            return Learned(list(final.accuracies), time.monotonic() - started)
+        network = _fresh_network(plan).to(plan.device)
+        seed = derive_seed(config.seed, "global training", turn)
+        train(network, union, plan.protocol, seed=seed, progress=progress)
+        accuracies = [accuracy(network, test)]
+        return Learned(accuracies, time.monotonic() - started, models.to_arrays(network))
