@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedbits import __version__
 from fedbits.cli import decode, distill, evaluate, inspect, recipe, show
 from fedbits.cli.common import OneSentenceGroup
 from fedbits.errors import ConfigError
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fedbits {metadata.version('fedbits')}")
+        typer.echo(f"fedbits {__version__}")
         raise typer.Exit
 
 

@@ -71,6 +71,7 @@ def evaluate(
             raise ConfigError("give either blobs to train on or --whole, one of the two")
         from fedbits import data as data_sets
         from fedbits import evaluate as evaluation
+        from fedbits import networks
         from fedbits.device import pick
 
         how = evaluation.protocol(protocol, network=network, width=width, steps=steps)
@@ -78,6 +79,8 @@ def evaluate(
         sets = [decode_file(path) for path in blobs or []]
         real = data_sets.load(data, data_root, download)
         chosen = real.train if whole else _union(real, blobs or [], sets)
+        if how.network == "auto":
+            how = dataclasses.replace(how, network=networks.default_network(real.spec))
         with terminal_progress() as progress:
             result = evaluation.evaluate(
                 chosen, real.test, how, repeats=repeats, seed=seed, device=where, progress=progress
@@ -87,8 +90,8 @@ def evaluate(
             facts = {"data": data, "blobs": names, "whole": whole, "samples": len(chosen), "seed": seed}
             print_json({**facts, **_result(how, result), "device": str(where)})
         else:
-            source = f"all {len(chosen):,} of {data}" if whole else f"{', '.join(names)} ({len(chosen):,})"
-            _print(source, how, result)
+            source = f"all of {data}" if whole else " and ".join(names)
+            _print(f"{len(chosen):,} samples, {source}", how, result)
 
 
 def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> Labelled:
@@ -118,7 +121,7 @@ def _print(source: str, protocol: Protocol, result: Evaluation) -> None:
     print_table(
         "Accuracy on the test data",
         {
-            "trained on": f"{source} samples",
+            "trained on": source,
             "protocol": f"{protocol.name}, network {protocol.network}, width {protocol.width}",
             "accuracy": f"{100 * result.mean:.2f} ± {100 * result.std:.2f} %",
             "each": f"{each} %",
