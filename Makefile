@@ -41,13 +41,13 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-protos: $(PROTOC)/bin/python-grpc-tools-protoc  ## regenerate fedbits/wire/ from protos/
+protos: $(PROTOC)/installed  ## regenerate fedbits/wire/ from protos/
 	rm -rf $(GENERATED) && mkdir -p $(GENERATED)
-	$< --proto_path=protos --python_out=$(GENERATED) --pyi_out=$(GENERATED) protos/fedbits/v1/*.proto
+	$(PROTOC)/bin/python -m grpc_tools.protoc --proto_path=protos --python_out=$(GENERATED) --pyi_out=$(GENERATED) protos/fedbits/v1/*.proto
 	cd $(GENERATED)/fedbits/v1 && for file in *; do \
 	  sed -E 's/^from fedbits\.v1 import/from fedbits.wire import/' "$$file" > "$(CURDIR)/fedbits/wire/$$file"; done
 
-$(PROTOC)/bin/python-grpc-tools-protoc: $(STAMP)
+$(PROTOC)/installed: $(STAMP)
 	$(PYTHON) -m venv $(PROTOC)
 	$(PROTOC)/bin/python $(PIP) install '$(PROTOC_PACKAGE)'
 	@touch $@
