@@ -181,7 +181,7 @@ def read_reply(message: Message, *, blob: bool = True) -> Reply:
 
 def _read_code(record: object) -> Code:
     code = record.get("code") if isinstance(record, ConfigRecord) else None
-    return Code(code) if code in NODE_CODES else Code.NODE_ERROR
+    return Code(code) if isinstance(code, str) and code in NODE_CODES else Code.NODE_ERROR
 
 
 def _read_blob(record: object) -> bytes | None:

@@ -58,11 +58,11 @@ def _draw_yardstick(axes: Any, curve: Curve) -> None:
     axes.plot(curve.sizes, percent, color=_THEIRS, linewidth=1.8, marker="o", markersize=4.5, zorder=2)
     axes.annotate(
         "FedAvg",
-        (curve.sizes[-1], percent[-1]),
-        xytext=(0, -16),
+        (curve.sizes[0], percent[0]),
+        xytext=(-10, -3),
         textcoords="offset points",
         color=_THEIRS,
-        ha="center",
+        ha="right",
         weight="bold",
     )
 

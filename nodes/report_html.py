@@ -108,7 +108,7 @@ def _fedavg_tile(facts: Facts) -> str:
         what = f"FedAvg sends {size} until it is as accurate (round {yardstick['reached_in_round']})"
     else:
         what = f"FedAvg sent {size} in {len(yardstick['rounds'])} rounds without becoming as accurate"
-    return _tile("FedAvg's bytes, relative to these", f"{more}{ratio_text(head['fedavg_ratio'])}", what)
+    return _tile("fewer bytes than FedAvg", f"{more}{ratio_text(head['fedavg_ratio'])}", what)
 
 
 def _tile(name: str, value: str, what: str, main: bool = False) -> str:

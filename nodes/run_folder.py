@@ -29,16 +29,8 @@ class RunFolder:
         names = [name] if name else (f"{default}-{n}" if n > 1 else default for n in count(1))
         for candidate, _ in zip(names, range(MAX_NAMES), strict=False):
             path = out / candidate
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                path.mkdir()
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise ConfigError(
-                    f"the run's folder {path} cannot be made: {error.strerror}; choose another with --out"
-                ) from error
-            return cls(path)
+            if _make(out, path):
+                return cls(path)
         raise ConfigError(f"the run's folder {out / name} is there already: choose another --name")
 
     @property
@@ -58,3 +50,22 @@ class RunFolder:
         kept = self.path / "blobs" / f"round-{turn}" / f"node-{node:03}.fbit"
         kept.unlink(missing_ok=True)
         return path
+
+
+def _make(out: Path, path: Path) -> bool:
+    """Make the folder ``path`` in ``out``; False if it is there already."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {out} cannot be made: {error.strerror}; choose another --out"
+        ) from error
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {path} cannot be made: {error.strerror}; choose another --out"
+        ) from error
+    return True
