@@ -203,6 +203,7 @@ class _BarProgress:
         try:
             yield _Bar(self._bars, number)
         finally:
+            self._bars.refresh()  # its last state, before it makes room for the next
             self._bars.remove_task(number)
 
 

@@ -58,7 +58,7 @@ class _Output:
         """When the checkpoint was last written, or None where there is none."""
         try:
             return self.checkpoint.stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def announce(self) -> None:
