@@ -46,7 +46,9 @@ class Budget:
         if unit in ("bit", "bits"):
             return cls(amount, "bits/class") if each else cls(amount / 8, "bytes")
         if unit not in _SIZES:
-            raise BudgetError(f"budget {text!r} has the unknown unit {match['unit']!r}: write it like {_EXAMPLES}")
+            raise BudgetError(
+                f"budget {text!r} has the unknown unit {match['unit']!r}: write it like {_EXAMPLES}"
+            )
         return cls(amount * _SIZES[unit], "bytes/class" if each else "bytes")
 
     def bytes(self, spec: DataSpec, classes: int, samples: int | None = None) -> int:

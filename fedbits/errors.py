@@ -1,4 +1,4 @@
-"""Everything fedbits raises on wrong input: one clear sentence, the offending value, and what would be right."""
+"""What fedbits raises on wrong input: one clear sentence, the offending value, what would be right."""
 
 from __future__ import annotations
 

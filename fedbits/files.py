@@ -21,4 +21,6 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise FedbitsError(f"cannot write {path}: {error.strerror}; give a path that can be written") from error
+        raise FedbitsError(
+            f"cannot write {path}: {error.strerror}; give a path that can be written"
+        ) from error

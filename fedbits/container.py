@@ -1,0 +1,215 @@
+"""Blob to :class:`DistilledSet` and back: the only reader and writer of the wire format."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fedbits.budget import Ledger
+from fedbits.coding import CODERS, RangeReader, RangeWriter
+from fedbits.data.known import KNOWN, known_number
+from fedbits.data.spec import DataSpec
+from fedbits.distilled_set import DistilledSet
+from fedbits.errors import CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
+from fedbits.parameterization import PixelParameterization
+from fedbits.parameterization.pixel import stored_shape
+from fedbits.wire import distilled_set_pb2 as pb
+
+MAGIC = b"FBIT"
+VERSION = 1
+_HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
+
+# Numbers are part of the wire format; any other recipe travels by its name.
+RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What a receiver is willing to decode; everything is checked before memory is taken for it."""
+
+    blob_bytes: int = 1 << 28
+    samples: int = 1 << 22
+    elements: int = 1 << 28  # numbers in all decoded samples, and in all that is stored of them
+
+
+def encode(distilled: DistilledSet) -> bytes:
+    """The set as one self-contained blob."""
+    message = pb.DistilledSet()
+    _write_task(message, distilled.spec)
+    counts = distilled.class_counts()
+    message.class_counts.extend(counts[:1] if len(set(counts)) == 1 else counts)
+    _write_recipe(message, distilled.recipe)
+    writer = RangeWriter()
+    distilled.parameterization.encode(message, writer)
+    message.stream = writer.bytes()
+    body = message.SerializeToString(deterministic=True)
+    return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
+
+
+def decode(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DistilledSet:
+    """The set that :func:`encode` was given; samples are bit-exact on every machine.
+
+    Raises:
+        FormatError: whatever is wrong with ``blob``; nothing else, whatever the bytes.
+    """
+    message = _open(blob, limits)
+    spec, counts = _read_task(message), _read_counts(message)
+    _check_limits(message, spec, sum(counts), limits)
+    reader = RangeReader(message.stream)
+    parameterization = PixelParameterization.decode(message.pixel, spec, sum(counts), reader)
+    return DistilledSet(spec, parameterization, counts, _read_recipe(message))
+
+
+def ledger(blob: bytes) -> Ledger:
+    """Bits of ``blob`` by component; they sum to ``8 * len(blob)``.
+
+    Raises:
+        FormatError: the blob is damaged.
+    """
+    message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
+    components = {
+        "samples": 8 * len(message.stream),
+        "labels": 8 * (message.ByteSize() - _without(message, lambda m: m.ClearField("class_counts"))),
+        "side information": 8 * (len(message.pixel.grid) + len(message.task_described.normalisation)),
+    }
+    components["container"] = 8 * len(blob) - sum(components.values())
+    return Ledger(components, sum(count > 0 for count in _read_counts(message)))
+
+
+def inspect(blob: bytes) -> dict[str, Any]:
+    """JSON-able facts of a blob's header; its checksum is verified, its samples are not decoded.
+
+    Raises:
+        FormatError: the blob is damaged.
+    """
+    message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
+    spec, counts, bits = _read_task(message), _read_counts(message), ledger(blob)
+    return {
+        "version": VERSION,
+        "dataset": spec.name,
+        "shape": list(spec.shape),
+        "classes": spec.classes,
+        "class_counts": counts,
+        "samples": sum(counts),
+        "recipe": _read_recipe(message),
+        "bits": message.pixel.bits,
+        "factor": 1 << min(message.pixel.factor_log2, 31),
+        "coder": CODERS[message.pixel.coder][0] if message.pixel.coder in CODERS else "unknown",
+        "bytes": len(blob),
+        "bits_per_class": bits.bits_per_class,
+        "ledger": dict(bits.components),
+    }
+
+
+def _open(blob: bytes, limits: DecodeLimits) -> pb.DistilledSet:
+    if len(blob) > limits.blob_bytes:
+        raise LimitError(f"the blob has {len(blob):,} bytes, more than the {limits.blob_bytes:,} allowed")
+    if blob[:4] != MAGIC[: len(blob)] or not blob:
+        raise NotABlobError(f"not a fedbits blob: it starts with {bytes(blob[:4])!r}, not {MAGIC!r}")
+    if len(blob) < _HEADER.size:
+        raise TruncatedError(f"the blob ends after {len(blob)} bytes, within its header of {_HEADER.size}")
+    _, version, flags, length, checksum = _HEADER.unpack_from(blob)
+    if not 1 <= version <= VERSION:
+        raise VersionError(
+            f"the blob has format version {version}; this fedbits reads versions 1 to {VERSION}"
+        )
+    body = blob[_HEADER.size :]
+    if len(body) < length:
+        raise TruncatedError(f"the blob has {len(blob):,} bytes of the {_HEADER.size + length:,} it declares")
+    if len(body) > length or flags != 0 or _checksum(version, flags, body) != checksum:
+        raise CorruptError("the blob's checksum does not fit its bytes: it was changed on its way")
+    message = pb.DistilledSet()
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        raise CorruptError("the blob's message is not of the declared format") from error
+    return message
+
+
+def _checksum(version: int, flags: int, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(struct.pack("<BBI", version, flags, len(body))))
+
+
+def _without(message: pb.DistilledSet, clear: Callable[[pb.DistilledSet], None]) -> int:
+    copy = pb.DistilledSet()
+    copy.CopyFrom(message)
+    clear(copy)
+    return copy.ByteSize()
+
+
+def _write_task(message: pb.DistilledSet, spec: DataSpec) -> None:
+    number = known_number(spec)
+    if number is not None:
+        message.known_task = number
+        return
+    task = message.task_described
+    task.name, task.classes, task.floating = spec.name, spec.classes, spec.dtype == "float32"
+    task.shape.extend(spec.shape)
+    task.normalisation = np.array([*spec.mean, *spec.std], dtype="<f2").tobytes()
+
+
+def _read_task(message: pb.DistilledSet) -> DataSpec:
+    if message.WhichOneof("task") == "known_task":
+        if message.known_task not in KNOWN:
+            raise CorruptError(
+                f"the blob names data set {message.known_task}, which this fedbits does not know"
+            )
+        return KNOWN[message.known_task]
+    task = message.task_described
+    values = np.frombuffer(task.normalisation[: len(task.normalisation) // 2 * 2], dtype="<f2").astype(float)
+    shape = tuple(task.shape)
+    well_formed = (
+        len(shape) in (1, 3)
+        and all(0 < side < 1 << 24 for side in shape)
+        and 0 < task.classes <= 1 << 20
+        and len(task.normalisation) == 4 * shape[0]
+        and bool(np.isfinite(values).all())
+        and bool((values[shape[0] :] > 0).all())
+    )
+    if not well_formed:
+        raise CorruptError("the blob's description of its task is not well-formed")
+    mean, std = values[: shape[0]].tolist(), values[shape[0] :].tolist()
+    dtype = "float32" if task.floating else "uint8"
+    return DataSpec(task.name, shape, task.classes, tuple(mean), tuple(std), dtype)  # type: ignore[arg-type]
+
+
+def _read_counts(message: pb.DistilledSet) -> list[int]:
+    classes, counts = _read_task(message).classes, list(message.class_counts)
+    if len(counts) == 1:
+        counts = counts * classes
+    if len(counts) != classes or sum(counts) == 0:
+        raise CorruptError(f"the blob declares {len(counts)} class counts for {classes} classes")
+    return counts
+
+
+def _write_recipe(message: pb.DistilledSet, recipe: str) -> None:
+    for number, name in RECIPE_NUMBERS.items():
+        if name == recipe:
+            message.recipe_number = number
+            return
+    message.recipe_name = recipe
+
+
+def _read_recipe(message: pb.DistilledSet) -> str:
+    if message.WhichOneof("recipe") == "recipe_number":
+        return RECIPE_NUMBERS.get(message.recipe_number, f"recipe {message.recipe_number}")
+    return message.recipe_name
+
+
+def _check_limits(message: pb.DistilledSet, spec: DataSpec, samples: int, limits: DecodeLimits) -> None:
+    if message.WhichOneof("parameterization") != "pixel":
+        raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
+    if not 1 <= message.pixel.bits <= 8:
+        raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
+    if samples > limits.samples:
+        raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
+    stored = stored_shape(spec, 1 << min(message.pixel.factor_log2, 3))
+    elements = samples * max(spec.elements, stored[0] * stored[1] * stored[2])
+    if elements > limits.elements:
+        raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")

@@ -1,0 +1,61 @@
+"""A synthetic set as it is sent and as it is received."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fedbits.data.spec import DataSpec
+from fedbits.data.tensors import Batch
+from fedbits.parameterization import Parameterization
+
+
+class DistilledSet(Dataset[tuple[Tensor, int]]):
+    """Samples by a parameterisation, in the order of their classes.
+
+    A ``torch.utils.data.Dataset`` of (normalised float32 sample, class).
+    """
+
+    def __init__(
+        self, spec: DataSpec, parameterization: Parameterization, class_counts: list[int], recipe: str = ""
+    ) -> None:
+        if sum(class_counts) != len(parameterization) or len(class_counts) != spec.classes:
+            raise ValueError(f"class counts {class_counts} do not fit {len(parameterization)} samples")
+        self.spec = spec
+        self.parameterization = parameterization.eval()
+        self.recipe = recipe
+        self._class_counts = list(class_counts)
+        self.labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(class_counts))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.samples[index], int(self.labels[index])
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Normalised float32 samples ``[n, *spec.shape]``, the same on every machine."""
+        with torch.no_grad():
+            return self.parameterization().cpu()
+
+    def batch(self, index: Tensor | None = None) -> Batch:
+        if index is None:
+            return Batch(self.samples, self.labels)
+        return Batch(self.samples[index], self.labels[index])
+
+    def raw(self) -> Tensor:
+        """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""
+        return self.spec.denormalise(self.samples)
+
+    def class_counts(self) -> list[int]:
+        """Samples of each class, ``spec.classes`` numbers."""
+        return list(self._class_counts)
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts for people."""
+        return {"recipe": self.recipe, "samples": len(self), **self.parameterization.describe()}

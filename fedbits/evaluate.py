@@ -1,0 +1,207 @@
+"""Train fresh networks on a set, real or distilled, and test them: the published protocols, by name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from statistics import mean, stdev
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fedbits import networks
+from fedbits.acceleration import Acceleration, choose
+from fedbits.augment import augment, draw
+from fedbits.data.tensors import Batch, Labelled
+from fedbits.errors import ConfigError, MismatchError
+from fedbits.progress import SILENT, Progress
+from fedbits.rng import derive_seed, torch_stream
+
+_TEST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is trained on a set before it is tested.
+
+    Attributes:
+        network: ``auto`` is the ConvNet for images and grids, the MLP for flat samples.
+        epochs, steps: exactly one is given; a step is one batch.
+        augmented: DSA augmentation, one operation a batch, each image with its own draw.
+        bfloat16: None follows the machine.
+    """
+
+    name: str
+    network: str = "auto"
+    width: int = 128
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int = 256
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augmented: bool = True
+    bfloat16: bool | None = None
+
+    def total_steps(self, samples: int) -> int:
+        """Batches to train on for a set of ``samples``."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or 0) * -(-samples // self.batch)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "dsa": Protocol("dsa", epochs=1000, bfloat16=False),
+    "laptop": Protocol("laptop", width=64, steps=1500),
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Final test accuracies of independently trained networks, each in [0, 1]."""
+
+    accuracies: tuple[float, ...]
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        return mean(self.accuracies)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation over networks; 0 for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+
+def protocol(name: str, **overrides: object) -> Protocol:
+    """The protocol ``name`` with the given fields replaced (those that are None are left as they are).
+
+    Raises:
+        ConfigError: no such protocol.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
+
+
+def evaluate(
+    data: Labelled,
+    test: Labelled,
+    protocol: Protocol,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Train ``repeats`` fresh networks on ``data`` and test each, after its last step, on ``test``.
+
+    Raises:
+        MismatchError: ``data`` and ``test`` are not of one task.
+        ConfigError: the protocol's network does not exist or cannot take such samples.
+    """
+    check_task(data, test)
+    started = time.monotonic()
+    accuracies = []
+    for repeat in range(repeats):
+        run_seed = derive_seed(seed, "evaluate", repeat)
+        network = build_network(data, protocol, run_seed).to(device)
+        train(
+            network,
+            data,
+            protocol,
+            seed=run_seed,
+            progress=progress,
+            title=f"training {repeat + 1}/{repeats}",
+        )
+        accuracies.append(accuracy(network, test))
+    return Evaluation(tuple(accuracies), time.monotonic() - started)
+
+
+def check_task(data: Labelled, test: Labelled) -> None:
+    """Raise :class:`MismatchError` unless a network trained on ``data`` can be tested on ``test``."""
+    if not data.spec.same_task(test.spec):
+        raise MismatchError(
+            f"the set is of {data.spec.name} (shape {data.spec.shape}, {data.spec.classes} classes), the "
+            f"test data of {test.spec.name} (shape {test.spec.shape}, {test.spec.classes} classes): "
+            f"give --data {data.spec.name}"
+        )
+
+
+def build_network(data: Labelled, protocol: Protocol, seed: int) -> nn.Module:
+    """The protocol's network for the task of ``data``, freshly initialised from ``seed``."""
+    name = networks.default_network(data.spec) if protocol.network == "auto" else protocol.network
+    return networks.build(name, data.spec, protocol.width, seed)
+
+
+def train(
+    network: nn.Module,
+    data: Labelled,
+    protocol: Protocol,
+    *,
+    seed: int,
+    progress: Progress = SILENT,
+    title: str = "training",
+) -> None:
+    """Train ``network`` in place on its own device; the learning rate falls to a tenth once, halfway."""
+    device = next(network.parameters()).device
+    steps = protocol.total_steps(len(data))
+    how = choose(device, _activations(protocol, data, steps), protocol.bfloat16)
+    forward = how.prepare(network)
+    optimizer = _optimizer(network, protocol, 1.0)
+    network.train()
+    with progress.task(title, steps) as task:
+        for step in range(steps):
+            if step == steps // 2 and step:
+                optimizer = _optimizer(network, protocol, 0.1)
+            batch = _training_batch(data, protocol, seed, step, device)
+            with how.autocast():
+                logits = forward(batch.samples)
+            loss = F.cross_entropy(logits.float(), batch.labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            task.advance(note=f"loss {loss.item():.3f}" if step % 20 == 0 else "")
+
+
+def accuracy(network: nn.Module, data: Labelled) -> float:
+    """Share of ``data`` that ``network`` classifies correctly, in [0, 1]."""
+    device = next(network.parameters()).device
+    how = Acceleration(device)
+    network.eval()
+    correct = 0
+    with torch.no_grad(), how.autocast():
+        for index in torch.arange(len(data)).split(_TEST_BATCH):
+            samples, labels = data.batch(index)
+            correct += int((network(samples.to(device)).argmax(1).cpu() == labels.cpu()).sum())
+    return correct / len(data)
+
+
+def _optimizer(network: nn.Module, protocol: Protocol, share: float) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=protocol.learning_rate * share,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+    )
+
+
+def _training_batch(data: Labelled, protocol: Protocol, seed: int, step: int, device: torch.device) -> Batch:
+    """Batch ``step`` of a run: each epoch visits all samples once, in its own order."""
+    size = min(protocol.batch, len(data))
+    per_epoch = -(-len(data) // size)
+    epoch, position = divmod(step, per_epoch)
+    order = torch.randperm(len(data), generator=torch_stream(seed, "order", epoch))
+    batch = data.batch(order[position * size : (position + 1) * size])
+    samples, labels = batch.samples.to(device), batch.labels.to(device)
+    if protocol.augmented:
+        samples = augment(samples, draw(len(labels), torch_stream(seed, "augment", step), device))
+    return Batch(samples, labels)
+
+
+def _activations(protocol: Protocol, data: Labelled, steps: int) -> float:
+    """About how many numbers the forward passes of a run compute (the first block dominates)."""
+    _, height, width = data.spec.grid_shape
+    return float(steps) * min(protocol.batch, len(data)) * protocol.width * height * width

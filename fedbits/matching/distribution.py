@@ -1,0 +1,127 @@
+"""Distribution matching (Zhao & Bilen, WACV 2023), all classes in one batch.
+
+Beyond the paper: the feature extractors come from a pool of briefly trained networks as well as random ones
+(the idea of IDM), and distributions can be compared by their characteristic functions at random frequencies
+instead of by their means (the idea of NCFM).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from fedbits import networks
+from fedbits.acceleration import Acceleration, choose
+from fedbits.augment import augment, draw
+from fedbits.data.tensors import Batch, TensorData
+from fedbits.matching.pool import ExtractorPool, PoolConfig
+from fedbits.progress import Progress
+from fedbits.rng import derive_seed, torch_stream
+
+Statistic = Literal["mean", "characteristic"]
+
+
+@dataclass(frozen=True)
+class DistributionConfig:
+    """Settings of distribution matching.
+
+    Attributes:
+        network, width: the feature extractor; ``auto`` follows the samples.
+        real_batch: real samples per class and step.
+        statistic: what of the features is matched: their ``mean`` (DM) or their ``characteristic`` function.
+        frequencies: how many random frequencies a characteristic function is compared at.
+        pool: the networks that features come from; None draws a fresh random one each step (DM).
+    """
+
+    network: str = "auto"
+    width: int = 128
+    real_batch: int = 64
+    statistic: Statistic = "mean"
+    frequencies: int = 1024
+    pool: PoolConfig | None = None
+
+
+class DistributionMatching:
+    """Sum over classes of the squared distance between statistics of real and synthetic features."""
+
+    def __init__(
+        self,
+        config: DistributionConfig,
+        seed: int,
+        device: torch.device,
+        steps: int = 1,
+        extractor: nn.Module | None = None,
+    ) -> None:
+        """``extractor``, where given, is what features come from, instead of random or pooled networks."""
+        self._config, self._seed, self._device, self._steps = config, seed, device, steps
+        self._given = extractor
+        self._pool: ExtractorPool | None = None
+
+    def prepare(self, data: TensorData, progress: Progress) -> None:
+        config = self._config
+        self._classes = data.class_indices()
+        self._present = [c for c, index in enumerate(self._classes) if len(index)]
+        name = networks.default_network(data.spec) if config.network == "auto" else config.network
+        self._network = networks.build(name, data.spec, config.width, derive_seed(self._seed, "extractor"))
+        self._network.to(self._device).requires_grad_(False)
+        self._how = self._acceleration(data)
+        if self._given is not None:
+            self._network = self._given.to(self._device).requires_grad_(False)
+        elif config.pool is not None:
+            self._pool = ExtractorPool(config.pool, self._network, derive_seed(self._seed, "pool"))
+            self._pool.prepare(data, self._how, progress)
+        self._features = self._how.prepare(cast(networks.FeatureNetwork, self._network).features)
+
+    def _acceleration(self, data: TensorData) -> Acceleration:
+        _, height, width = data.spec.grid_shape
+        real = len(self._present) * self._config.real_batch
+        return choose(self._device, 2.0 * self._steps * real * self._config.width * height * width)
+
+    def real_indices(self, step: int) -> Tensor:
+        """``real_batch`` samples of each class that is present, class by class, drawn without replacement."""
+        generator = torch_stream(self._seed, "real", step)
+        drawn = []
+        for index in (self._classes[c] for c in self._present):
+            order = torch.randperm(len(index), generator=generator)
+            repeats = -(-self._config.real_batch // len(index))
+            drawn.append(index[order.repeat(repeats)[: self._config.real_batch]])
+        return torch.cat(drawn)
+
+    def loss(self, real: Batch, synthetic: Batch, step: int) -> Tensor:
+        if self._pool is not None:
+            self._pool.load(step)
+        elif self._given is None:
+            networks.initialise(self._network, derive_seed(self._seed, "network", step))
+        classes = int(max(self._present)) + 1
+        drawn = draw(classes, torch_stream(self._seed, "siamese", step), self._device)
+        with torch.no_grad(), self._how.autocast():
+            real_features = self._features(augment(real.samples, drawn.of(real.labels))).float()
+        with self._how.autocast():
+            features = self._features(augment(synthetic.samples, drawn.of(synthetic.labels)))
+        real_statistics = self._statistics(real_features, real_features, step)
+        statistics = self._statistics(features.float(), real_features, step)
+        difference = _class_means(real_statistics, real.labels, classes) - _class_means(
+            statistics, synthetic.labels, classes
+        )
+        return difference[self._present].square().sum()
+
+    def _statistics(self, features: Tensor, real: Tensor, step: int) -> Tensor:
+        """``[n, statistics]`` whose class means are compared."""
+        if self._config.statistic == "mean":
+            return features
+        generator = torch_stream(self._seed, "frequencies", step)
+        frequencies = torch.randn(features.shape[1], self._config.frequencies, generator=generator).to(
+            self._device
+        )
+        scale = real.std(dim=0).clamp(min=1e-6).unsqueeze(1) * features.shape[1] ** 0.5
+        phase = (features - real.mean(dim=0)) @ (frequencies / scale)
+        return torch.cat([phase.cos(), phase.sin()], dim=1) / self._config.frequencies**0.5
+
+
+def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """``[classes, statistics]``; a class without samples has zeros."""
+    membership = torch.nn.functional.one_hot(labels, classes).to(values.dtype)
+    return (membership / membership.sum(0).clamp(min=1)).T @ values

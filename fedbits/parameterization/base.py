@@ -1,0 +1,50 @@
+"""What every parameterisation owes the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from fedbits.coding import SymbolCoder
+from fedbits.wire import distilled_set_pb2 as pb
+
+
+class Parameterization(nn.Module, ABC):
+    """A trainable store of ``len(self)`` samples.
+
+    In training mode samples carry gradients to what is stored; in evaluation mode they are exactly those
+    that a receiver decodes.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def forward(self, index: Tensor | None = None) -> Tensor:
+        """Normalised samples ``[n, *sample_shape]`` as the receiver sees them (all or at ``index``)."""
+
+    @abstractmethod
+    def rate(self) -> Tensor:
+        """Bits of all that is stored, differentiable; within 1 % of what :meth:`encode` spends."""
+
+    @abstractmethod
+    def encode(self, message: pb.DistilledSet, coder: SymbolCoder) -> None:
+        """Fill this parameterisation's part of ``message`` and spend its symbols on ``coder``."""
+
+    @abstractmethod
+    def tightened(self, strength: float) -> Parameterization:
+        """A copy in fewer bits: squared distance in steps is traded for bits at ``strength`` ≥ 0."""
+
+    @abstractmethod
+    def joined(self, samples: Tensor, order: Tensor) -> Parameterization:
+        """A copy with normalised ``samples`` appended, all put in ``order`` (a permutation)."""
+
+    @abstractmethod
+    def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Parameters by part, each with its own multiple of ``learning_rate``, for an optimiser."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts for people."""

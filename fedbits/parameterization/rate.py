@@ -1,0 +1,68 @@
+"""A differentiable estimate of what the context coders spend on a grid of symbols."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+REFRESH = 25  # steps between two measurements; symbols move slowly
+_REDUCED = 8  # levels to which neighbours are reduced, as the coder does
+_STRENGTH = 2.0  # observations that the context-free frequencies are worth
+
+
+class ContextRate:
+    """Static frequencies under west and north neighbours, calibrated to a measured size.
+
+    A value between two levels costs the mean of their code lengths, weighted by its distance to each: its
+    gradient is the difference, in bits, between taking the next symbol up and the next one down.
+    """
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+        self._reduced = min(levels, _REDUCED)
+        self._bits: Tensor | None = None  # [contexts, levels]
+        self._offset = 0.0
+        self._age = 0
+
+    def is_stale(self) -> bool:
+        """Whether :meth:`refresh` is due."""
+        return self._bits is None or self._age >= REFRESH
+
+    def refresh(self, symbols: NDArray[np.int64], measured_bits: float) -> None:
+        """Learn the frequencies of ``symbols`` ``[n, channels, height, width]``; match ``measured_bits``."""
+        grid = torch.from_numpy(symbols)
+        size = (self._reduced**2, self.levels)
+        pairs = self.contexts(grid).flatten() * self.levels + grid.flatten()
+        counts = torch.bincount(pairs, minlength=size[0] * size[1]).view(size).double()
+        marginal = (counts.sum(0) + 0.5) / (counts.sum() + 0.5 * self.levels)
+        smoothed = (counts + _STRENGTH * marginal) / (counts.sum(1, keepdim=True) + _STRENGTH)
+        self._bits = -torch.log2(smoothed).float()
+        self._offset = measured_bits - float(self._bits.flatten()[pairs].double().sum())
+        self._age = 0
+
+    def bits(self, contexts: Tensor) -> Tensor:
+        """Bits of every symbol, ``[..., levels]``, under each of ``contexts``."""
+        if self._bits is None:
+            raise RuntimeError("refresh comes first")
+        return self._bits.to(contexts.device)[contexts]
+
+    def contexts(self, symbols: Tensor) -> Tensor:
+        """What is known of each of ``symbols`` ``[n, channels, height, width]`` before it is coded."""
+        reduced = symbols * self._reduced // self.levels
+        west = torch.nn.functional.pad(reduced, (1, 0))[..., :-1]
+        north = torch.nn.functional.pad(reduced, (0, 0, 1, 0))[..., :-1, :]
+        return west * self._reduced + north
+
+    def __call__(self, position: Tensor) -> Tensor:
+        """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""
+        self._age += 1
+        with torch.no_grad():
+            contexts = self.contexts(position.round().long())
+            below = position.floor().clamp(max=self.levels - 2).long()
+        rows = self.bits(contexts)
+        low = rows.gather(-1, below[..., None])[..., 0]
+        high = rows.gather(-1, below[..., None] + 1)[..., 0]
+        share = position - below
+        return (low * (1 - share) + high * share).sum() + self._offset

@@ -1,0 +1,50 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DistilledSet(_message.Message):
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "stream", "recipe_number", "recipe_name")
+    KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
+    TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
+    CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_NAME_FIELD_NUMBER: _ClassVar[int]
+    known_task: int
+    task_described: Task
+    class_counts: _containers.RepeatedScalarFieldContainer[int]
+    pixel: Pixel
+    stream: bytes
+    recipe_number: int
+    recipe_name: str
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ...) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("name", "shape", "classes", "normalisation", "floating")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    NORMALISATION_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    classes: int
+    normalisation: bytes
+    floating: bool
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., normalisation: _Optional[bytes] = ..., floating: bool = ...) -> None: ...
+
+class Pixel(_message.Message):
+    __slots__ = ("bits", "factor_log2", "grid", "coder")
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_LOG2_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    CODER_FIELD_NUMBER: _ClassVar[int]
+    bits: int
+    factor_log2: int
+    grid: bytes
+    coder: int
+    def __init__(self, bits: _Optional[int] = ..., factor_log2: _Optional[int] = ..., grid: _Optional[bytes] = ..., coder: _Optional[int] = ...) -> None: ...
