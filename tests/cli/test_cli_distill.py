@@ -14,7 +14,7 @@ from fedbits.distill import CHECKPOINT_EVERY
 from fedbits.progress import SILENT, Progress, Task
 
 STEPS = CHECKPOINT_EVERY + 20
-RUN = ("distill", "--data", "digits", "--budget", "300B", "--steps", STEPS, "--device", "cpu")
+RUN = ("distill", "--data", "digits", "--budget", "300B", "--bits", 2, "--steps", STEPS, "--device", "cpu")
 
 pytestmark = pytest.mark.usefixtures("small_quadd")
 
