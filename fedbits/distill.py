@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed, torch_stream
 from fedbits.selection import select
 
-CHECKPOINT_EVERY = 2 * REFRESH  # a multiple of REFRESH: a resumed run measures sizes at the same steps
+CHECKPOINT_EVERY = 5 * REFRESH  # a multiple of REFRESH: a resumed run measures sizes at the same steps
+_LOOK_AHEAD = 3  # updates by which the controller extrapolates the size
 _SYNTHETIC_BATCH = 1024  # samples of a large set that one step looks at
 
 
@@ -83,13 +85,15 @@ class _RateControl:
     budget: float  # bits
     started: float  # bits
     weight: float
+    previous: float  # bits at the last update
     share: float = 0.6
 
     def update(self, bits: float, progress: float) -> None:
-        """Adapt to the present size; ``progress`` of the run is in [0, 1]."""
+        """Adapt to the present size and its trend; ``progress`` of the run is in [0, 1]."""
         excess = max(0.0, self.started - self.budget) * max(0.0, 1 - progress / self.share)
-        ratio = bits / (self.budget + excess)
-        self.weight *= min(2.0, max(0.5, ratio**4))
+        expected = max(bits + _LOOK_AHEAD * (bits - self.previous), 0.5 * bits)
+        self.weight *= min(1.5, max(0.67, (expected / (self.budget + excess)) ** 2))
+        self.previous = bits
 
 
 @dataclass
@@ -149,7 +153,7 @@ class _Run:
     def _weight(self, loss: float, bits: float) -> float:
         if self.control is None:
             budget = 8.0 * (self.limit or 0)
-            self.control = _RateControl(budget, bits, 0.05 * loss / budget)
+            self.control = _RateControl(budget, bits, 0.05 * loss / budget, bits)
         elif self.step % REFRESH == 0:
             self.control.update(bits, self.step / self.recipe.steps)
         return self.control.weight
@@ -172,7 +176,7 @@ class _Run:
             "step": self.step,
             "parameterization": self.parameterization.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "control": None if control is None else (control.budget, control.started, control.weight),
+            "control": None if control is None else dataclasses.astuple(control),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -54,9 +54,15 @@ class DistributionMatching:
         device: torch.device,
         steps: int = 1,
         extractor: nn.Module | None = None,
+        how: Acceleration | None = None,
     ) -> None:
-        """``extractor``, where given, is what features come from, instead of random or pooled networks."""
+        """Prepare for ``steps`` steps.
+
+        ``extractor``, where given, is what features come from, instead of random or pooled networks;
+        ``how`` forces an acceleration that would otherwise be chosen for the machine and the work.
+        """
         self._config, self._seed, self._device, self._steps = config, seed, device, steps
+        self._forced = how
         self._given = extractor
         self._pool: ExtractorPool | None = None
 
@@ -67,7 +73,7 @@ class DistributionMatching:
         name = networks.default_network(data.spec) if config.network == "auto" else config.network
         self._network = networks.build(name, data.spec, config.width, derive_seed(self._seed, "extractor"))
         self._network.to(self._device).requires_grad_(False)
-        self._how = self._acceleration(data)
+        self._how = self._forced or self._acceleration(data)
         if self._given is not None:
             self._network = self._given.to(self._device).requires_grad_(False)
         elif config.pool is not None:

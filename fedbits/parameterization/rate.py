@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-REFRESH = 25  # steps between two measurements; symbols move slowly
+REFRESH = 10  # steps between two measurements; symbols move slowly
 _REDUCED = 8  # levels to which neighbours are reduced, as the coder does
 _STRENGTH = 2.0  # observations that the context-free frequencies are worth
 
