@@ -51,9 +51,10 @@ def sha256(blob: bytes) -> str:
 
 def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The header's facts in words, for a table."""
-    counts = facts["class_counts"]
-    present = sum(count > 0 for count in counts)
-    each = f"{counts[0]} of each class" if len(set(counts)) == 1 else f"of {present} of {len(counts)} classes"
+    counts = [count for count in facts["class_counts"] if count]
+    span = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    absent = facts["classes"] - len(counts)
+    each = f"{span} of each class" + (f"; {absent} classes have none" if absent else "")
     shape = " x ".join(str(side) for side in facts["shape"])
     stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
     return {
