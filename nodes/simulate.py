@@ -9,11 +9,14 @@ import logging
 import os
 import re
 import shutil
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fedbits.errors import FedbitsError
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
     from flwr.clientapp.typing import ClientAppCallable, Mod
 
-    from nodes.server_app import Plan, RunResult
+    from nodes.server_app import Plan, RunResult, Session
 
     MakeClientApp = Callable[[RunConfig, list[Mod]], ClientApp]
 
@@ -40,6 +43,7 @@ ENVIRONMENT = {
 }
 OBJECT_STORE_BYTES = 256 << 20  # it holds messages only; Ray's default is a third of the memory
 MAX_NODES_ON_GPU = 8  # at a time; each has its own CUDA context
+STOP_INTERVAL = 0.25  # seconds between two looks of a node at whether it should stop
 LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
@@ -62,7 +66,7 @@ def run(
     try:
         from nodes import report
         from nodes.client_app import make_client_app
-        from nodes.server_app import Plan
+        from nodes.server_app import Plan, Session
         from nodes.shard import Source, load, load_shard
     except ImportError as error:
         raise FedbitsError(
@@ -72,10 +76,14 @@ def run(
     plan = Plan.of(config, load(source))
     load_shard(source, 0, config.nodes)  # a partition that cannot work fails here, not in each node
     folder = RunFolder.create(Path(config.out), config.name, _default_name(config))
-    mods: list[Mod] = [BoundedInTime(str(folder.log.resolve()))]
-    app = make_app(config, mods) if make_app else make_client_app(config, mods=mods)
-    with _logged(folder.log) as log:
-        result = _simulate(plan, folder, progress, app, log)
+    with (
+        _logged(folder.log) as log,
+        tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as temporary,
+    ):
+        stop = Path(temporary) / "stop"
+        mods: list[Mod] = [Bounded(str(folder.log.resolve()), str(stop))]
+        app = make_app(config, mods) if make_app else make_client_app(config, mods=mods)
+        result = _simulate(Session(plan, folder, progress), app, Surroundings(log, stop, temporary))
     return report.write(result)
 
 
@@ -93,30 +101,64 @@ def _default_name(config: RunConfig) -> str:
     return f"{data}-{config.recipe}-seed{config.seed}"
 
 
-def _simulate(plan: Plan, folder: RunFolder, progress: Progress, app: ClientApp, log: TextIO) -> RunResult:
+@dataclass(frozen=True)
+class Surroundings:
+    """Of a simulation: the run's open log, the file that tells nodes to stop, and a folder for Ray."""
+
+    log: TextIO
+    stop: Path
+    temporary: str
+
+
+def _simulate(session: Session, app: ClientApp, around: Surroundings) -> RunResult:
     from flwr.simulation import run_simulation
 
-    from nodes.server_app import Session, make_server_app
+    from nodes.server_app import make_server_app
 
-    session = Session(plan, folder, progress, threading.Event())
     results: list[RunResult] = []
     server = make_server_app(lambda context: session, results.append)
-    try:
-        with (
-            contextlib.redirect_stdout(log),  # Ray prints there, where --json must not find it
-            _python_path_kept(),
-            tempfile.TemporaryDirectory(prefix="fb-ray-", ignore_cleanup_errors=True) as temporary,
-        ):
-            run_simulation(server, app, plan.config.nodes, backend_config=_backend(plan, temporary))
-    except FedbitsError:
-        raise
-    except Exception as error:
-        logging.getLogger("fedbits.nodes").exception("the simulation failed")
-        reason = str(error) or type(error).__name__
-        raise FedbitsError(f"the simulation failed ({reason}); {folder.log} says more") from error
-    finally:
-        session.stop.set()  # after an interrupt the server is still at work, in its own thread
+    backend = _backend(session.plan, around.temporary)
+    with _interruptible(session.stop, around.stop) as interrupted:
+        try:
+            with contextlib.redirect_stdout(around.log), _python_path_kept():  # Ray prints on stdout
+                run_simulation(server, app, session.plan.config.nodes, backend_config=backend)
+        except FedbitsError:
+            raise
+        except Exception as error:
+            if interrupted.is_set():
+                raise KeyboardInterrupt from error
+            logging.getLogger("fedbits.nodes").exception("the simulation failed")
+            reason = str(error) or type(error).__name__
+            raise FedbitsError(f"the simulation failed ({reason}); {session.folder.log} says more") from error
+        finally:
+            session.stop.set()  # whatever happened, the server must not go on in its own thread
     return results[0]
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event, stop_nodes: Path) -> Iterator[threading.Event]:
+    """Let Ctrl-C end the server and the nodes, and so the simulation.
+
+    Raised in the midst of Flower's engine, a KeyboardInterrupt leaves threads that wait for Ray for ever and
+    keep the process from ending. A second Ctrl-C is raised at once all the same.
+    """
+    interrupted = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        stop.set()
+        stop_nodes.touch()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _backend(plan: Plan, temporary: str) -> dict[str, Any]:
@@ -148,27 +190,36 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-class BoundedInTime:
-    """A Flower mod that ends a node's process when the server has given up on its reply.
+class Bounded:
+    """A Flower mod that ends a node's process when nobody waits for its reply any more.
 
-    Without it a node that hangs would keep the simulation from ever ending. Only for simulations, where all
-    clocks are one and the process is nobody else's. It also sends the node's log to the run's.
+    That is when the server has given up on it, or the file ``stop`` is there. Without it a node that hangs
+    would keep the simulation from ever ending. Only for simulations, where all clocks are one and the
+    process is nobody else's. It also sends the node's log to the run's.
     """
 
-    def __init__(self, log: str) -> None:
-        self.log = log
+    def __init__(self, log: str, stop: str) -> None:
+        self.log, self.stop = log, stop
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         left = message.metadata.created_at + message.metadata.ttl - time.time()
-        if left <= 0:
+        if left <= 0 or Path(self.stop).exists():
             raise TimeoutError("the server no longer waits for this reply")
         _log_to(Path(self.log), "fedbits")
+        done = threading.Event()
+        threading.Thread(target=self._watch, args=(done,), daemon=True).start()
         with open(self.log, "a") as stream:  # noqa: PTH123 - faulthandler needs the descriptor
             faulthandler.dump_traceback_later(left, exit=True, file=stream)
             try:
                 return call_next(message, context)
             finally:
                 faulthandler.cancel_dump_traceback_later()
+                done.set()
+
+    def _watch(self, done: threading.Event) -> None:
+        while not done.wait(STOP_INTERVAL):
+            if Path(self.stop).exists():
+                os._exit(1)
 
 
 # -------------------------------------------------------------------------------------------------- logging

@@ -93,7 +93,7 @@ def test_a_task_that_cannot_be_sent_is_unreachable() -> None:
             return [""] if message.metadata.dst_node_id == 3 else super().push_messages([message])
 
     messages = [Message(RecordDict(), dst_node_id=n, message_type="train") for n in (1, 2, 3)]
-    grid = CarefulGrid(Refusing({n: answer for n in (1, 2, 3)}))
+    grid = CarefulGrid(Refusing(dict.fromkeys((1, 2, 3), answer)))
     replies = grid.send_and_receive(messages, timeout=5)
     assert {r.metadata.src_node_id: read_reply(r).code for r in replies} == {
         1: Code.OK,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from fake_nodes import FakeGrid, context_of, small_config
-from flwr.app import Message
 
 from nodes import careful_grid, report
 from nodes.client_app import Assignment, distil_to_blob, make_client_app

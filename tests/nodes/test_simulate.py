@@ -37,8 +37,6 @@ def bad_company(config: RunConfig, mods: list[Mod]) -> ClientApp:
 def test_a_run_on_flowers_simulation_engine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = small_config(
         nodes=5,
-        recipe="quadd",
-        overrides={"steps": 2, "ipc": 2, "bits": 2, "factor": 1},
         partition="dirichlet:0.5",
         protocol_overrides=FAST,
         out=str(tmp_path),
