@@ -26,6 +26,7 @@ from fedbits.rng import derive_seed, torch_stream
 from fedbits.selection import select
 
 CHECKPOINT_EVERY = 5 * REFRESH  # a multiple of REFRESH: a resumed run measures sizes at the same steps
+_FIRST_WEIGHT = 0.4  # of a full budget in the loss, beside the objective: about where the controller settles
 _LOOK_AHEAD = 3  # updates by which the controller extrapolates the size
 _SYNTHETIC_BATCH = 1024  # samples of a large set that one step looks at
 
@@ -153,7 +154,7 @@ class _Run:
     def _weight(self, loss: float, bits: float) -> float:
         if self.control is None:
             budget = 8.0 * (self.limit or 0)
-            self.control = _RateControl(budget, bits, 0.05 * loss / budget, bits)
+            self.control = _RateControl(budget, bits, _FIRST_WEIGHT * loss / budget, bits)
         elif self.step % REFRESH == 0:
             self.control.update(bits, self.step / self.recipe.steps)
         return self.control.weight
