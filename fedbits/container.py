@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fedbits.budget import Ledger
-from fedbits.coding import CODERS, RangeReader, RangeWriter
+from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work
 from fedbits.data.known import KNOWN, known_number
 from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
@@ -25,6 +26,10 @@ MAGIC = b"FBIT"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
 
+# Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much. The
+# second is far beyond what real streams reach (they hold at most some hundred symbols a byte).
+_FREE_WORK, _WORK_PER_BYTE = 1 << 23, 1 << 18
+
 # Numbers are part of the wire format; any other recipe travels by its name.
 RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
 
@@ -35,7 +40,8 @@ class DecodeLimits:
 
     blob_bytes: int = 1 << 28
     samples: int = 1 << 22
-    elements: int = 1 << 28  # numbers in all decoded samples, and in all that is stored of them
+    elements: int = 1 << 26  # numbers in all decoded samples; each takes some 25 bytes while it is decoded
+    work: int = 1 << 30  # in units of some 100 ns: see fedbits.coding.coding_work
 
 
 def encode(distilled: DistilledSet) -> bytes:
@@ -47,7 +53,8 @@ def encode(distilled: DistilledSet) -> bytes:
     _write_recipe(message, distilled.recipe)
     writer = RangeWriter()
     distilled.parameterization.encode(message, writer)
-    message.stream = writer.bytes()
+    work = _decoding_work(message, distilled.spec, len(distilled))
+    message.stream = writer.bytes().ljust(_least_stream(work), b"\0")
     body = message.SerializeToString(deterministic=True)
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
 
@@ -209,7 +216,28 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, samples: int, limits
         raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
-    stored = stored_shape(spec, 1 << min(message.pixel.factor_log2, 3))
-    elements = samples * max(spec.elements, stored[0] * stored[1] * stored[2])
+    factor = _factor(message) if spec.is_grid else 1
+    elements = samples * max(spec.elements, math.prod(stored_shape(spec, factor)) * factor**2)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
+    work = _decoding_work(message, spec, samples)
+    if work > limits.work:
+        raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
+    if len(message.stream) < _least_stream(work):
+        raise CorruptError(
+            f"the blob declares {elements:,} numbers, but its stream has only {len(message.stream):,} bytes"
+        )
+
+
+def _factor(message: pb.DistilledSet) -> int:
+    return 1 << min(message.pixel.factor_log2, 3)
+
+
+def _decoding_work(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
+    stored = stored_shape(spec, _factor(message))
+    return coding_work((samples, *stored), 1 << message.pixel.bits)
+
+
+def _least_stream(work: int) -> int:
+    """Bytes that a stream has at least if reading it takes ``work``; a shorter one is padded with zeros."""
+    return max(0, -(-(work - _FREE_WORK) // _WORK_PER_BYTE))

@@ -1,6 +1,15 @@
 """Symbols to bits: adaptive models in integer arithmetic, and the range coder behind them."""
 
-from fedbits.coding.grid import CODERS, code_grid, smallest_coder
+from fedbits.coding.grid import CODERS, code_grid, coding_work, smallest_coder
 from fedbits.coding.range_coder import Meter, RangeReader, RangeWriter, SymbolCoder
 
-__all__ = ["CODERS", "Meter", "RangeReader", "RangeWriter", "SymbolCoder", "code_grid", "smallest_coder"]
+__all__ = [
+    "CODERS",
+    "Meter",
+    "RangeReader",
+    "RangeWriter",
+    "SymbolCoder",
+    "code_grid",
+    "coding_work",
+    "smallest_coder",
+]

@@ -3,7 +3,7 @@
 Positions go in raster order, channels innermost. All samples' symbols at a position are coded as one batch
 under statistics gathered from the batches before it, so that decoding needs no loop over symbols. A batch is
 never larger than what has been coded so far (the first ones grow by doubling): statistics are learnt from a
-few symbols before many are spent on them.
+few symbols before many are spent on them. Nor is it ever so large that its probabilities take much memory.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from fedbits.coding.adaptive import AdaptiveModel, residual_prior, uniform_prior
 from fedbits.coding.range_coder import Meter, SymbolCoder, Symbols
 
 GridShape = tuple[int, int, int, int]
+
+BATCH_WEIGHTS = 1 << 20  # probabilities of one batch; part of the wire format, as it cuts the batches
+_BATCH_WORK, _SYMBOL_WORK = 1000, 8  # what a batch and a symbol cost besides, in the time of a probability
 
 
 class GridModel(Protocol):
@@ -119,6 +122,9 @@ class Neighbours:
         return coded
 
 
+_POWERS = 1 << np.arange(16)
+
+
 class MedianEdge:
     """Residuals of the median-edge predictor (LOCO-I), under the activity around them."""
 
@@ -134,7 +140,7 @@ class MedianEdge:
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
         west, north, north_west, north_east = view.causal()
         activity = abs(west - north_west) + abs(north_west - north) + abs(north - north_east)
-        bucket = np.minimum(np.ceil(np.log2(activity + 1)).astype(np.int64), self.BUCKETS - 1)
+        bucket = np.minimum(np.searchsorted(_POWERS, activity + 1), self.BUCKETS - 1)
         contexts = [np.zeros_like(bucket), bucket]
         predicted = _gradient(view, self._levels)
         model = self._models[min(view.channel, 1)]
@@ -175,14 +181,21 @@ def code_grid(
     n, channels, height, width = shape
     grid = np.zeros((n, channels, height + 1, width + 2), np.int64)
     model = CODERS[number][1](channels, levels)
-    for rows, row, column, channel in _schedule(shape):
+    for rows, row, column, channel in _schedule(shape, BATCH_WEIGHTS // levels):
         view = View(grid, rows, channel, row, column)
         known = None if symbols is None else symbols[rows, channel, row, column]
         grid[rows, channel, row + 1, column + 1] = model.code(coder, view, known)
     return grid[:, :, 1:, 1:-1]
 
 
-def _schedule(shape: GridShape) -> Iterator[tuple[slice, int, int, int]]:
+def coding_work(shape: GridShape, levels: int) -> int:
+    """What :func:`code_grid` costs at most, in the time that one probability takes: some 100 ns."""
+    n, positions = shape[0], shape[1] * shape[2] * shape[3]
+    batches = -(-n * levels // BATCH_WEIGHTS)
+    return positions * (_BATCH_WORK * batches + n * (_SYMBOL_WORK + levels))
+
+
+def _schedule(shape: GridShape, largest: int) -> Iterator[tuple[slice, int, int, int]]:
     n, channels, height, width = shape
     done = 0
     for row in range(height):
@@ -190,7 +203,7 @@ def _schedule(shape: GridShape) -> Iterator[tuple[slice, int, int, int]]:
             for channel in range(channels):
                 start = 0
                 while start < n:
-                    stop = min(n, start + max(1, done))
+                    stop = min(n, start + min(max(1, done), largest))
                     yield slice(start, stop), row, column, channel
                     done += stop - start
                     start = stop

@@ -7,15 +7,22 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+_LARGEST_HALF = 65504.0
+
 
 def round_straight_through(values: Tensor) -> Tensor:
     """Rounded in the forward pass, the identity in the backward pass."""
-    return values + (values.round() - values).detach()
+    return values.detach().round() + (values - values.detach())
+
+
+def half(values: Tensor) -> Tensor:
+    """As side information travels: float16, or the float16 that comes nearest to what is beyond its range."""
+    return values.detach().clamp(-_LARGEST_HALF, _LARGEST_HALF).to(torch.float16)
 
 
 def half_straight_through(values: Tensor) -> Tensor:
-    """Rounded to float16, at which side information travels; the identity in the backward pass."""
-    return values + (values.detach().to(torch.float16).to(values.dtype) - values.detach())
+    """What :func:`half` makes of ``values``; the identity in the backward pass."""
+    return half(values).to(values.dtype) + (values - values.detach())
 
 
 class Quantizer(nn.Module, ABC):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbits.errors import CorruptError
-from fedbits.quantization.base import Quantizer, half_straight_through, round_straight_through
+from fedbits.quantization.base import Quantizer, half, half_straight_through, round_straight_through
 
 _SMALLEST_STEP = 2.0**-14  # the smallest normal float16
 _SMALLEST_RATIO = 2.0**-19  # of step to low: below it, float32 values could no longer be told apart
@@ -58,7 +58,7 @@ class UniformQuantizer(Quantizer):
     def side_information(self) -> bytes:
         """float16 pairs (low, step), channel by channel."""
         pairs = torch.stack([self.low, self._positive_step()], dim=1)
-        return pairs.detach().cpu().numpy().astype("<f2").tobytes()
+        return half(pairs).cpu().numpy().astype("<f2").tobytes()
 
     @classmethod
     def from_side_information(cls, bits: int, side: bytes, channels: int) -> UniformQuantizer:
