@@ -13,10 +13,12 @@ from fedbits.data.tensors import TensorData
 from fedbits.errors import ConfigError
 from fedbits.files import write_atomic
 
+_VERSION = 1  # of what a state holds: a run is only resumed by code that would have written the same
+
 
 def fingerprint(data: TensorData, *settings: object) -> str:
     """A digest of everything that shapes a run: resuming under another one is refused."""
-    digest = hashlib.sha256(repr(settings).encode())
+    digest = hashlib.sha256(repr((_VERSION, torch.__version__, *settings)).encode())
     digest.update(repr(data.spec).encode())
     for tensor in (data.samples, data.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)

@@ -17,10 +17,14 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may outlive a crash that the bytes do not
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise FedbitsError(
             f"cannot write {path}: {error.strerror}; give a path that can be written"
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
