@@ -26,8 +26,8 @@ MAGIC = b"FBIT"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
 
-# Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much. The
-# second is far beyond what real streams reach (they hold at most some hundred symbols a byte).
+# Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much.
+# Real streams stay far below (they hold at most some hundred symbols a byte).
 _FREE_WORK, _WORK_PER_BYTE = 1 << 23, 1 << 18
 
 # Numbers are part of the wire format; any other recipe travels by its name.
