@@ -15,8 +15,8 @@ _STRENGTH = 2.0  # observations that the context-free frequencies are worth
 class ContextRate:
     """Static frequencies under west and north neighbours, calibrated to a measured size.
 
-    A value between two levels costs the mean of their code lengths, weighted by its distance to each: its
-    gradient is the difference, in bits, between taking the next symbol up and the next one down.
+    The gradient of a value between two levels is the difference, in bits, between taking the next symbol up
+    and the next one down; the value itself counts as the symbol to which it rounds.
     """
 
     def __init__(self, levels: int) -> None:
@@ -59,10 +59,12 @@ class ContextRate:
         """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""
         self._age += 1
         with torch.no_grad():
-            contexts = self.contexts(position.round().long())
+            symbols = position.round().long()
+            contexts = self.contexts(symbols)
             below = position.floor().clamp(max=self.levels - 2).long()
         rows = self.bits(contexts)
         low = rows.gather(-1, below[..., None])[..., 0]
         high = rows.gather(-1, below[..., None] + 1)[..., 0]
-        share = position - below
-        return (low * (1 - share) + high * share).sum() + self._offset
+        slope = ((high - low) * position).sum()
+        spent = rows.gather(-1, symbols[..., None]).sum() + self._offset
+        return spent + (slope - slope.detach())
