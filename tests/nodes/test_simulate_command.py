@@ -138,8 +138,8 @@ def test_an_interrupt_says_what_was_kept(app: typer.Typer, monkeypatch: pytest.M
     assert code == 130 and "run's folder" in err
 
 
-def test_registering_the_command_imports_no_flower() -> None:
-    program = "import sys, nodes.cli, nodes.config; print([m for m in ('flwr', 'ray') if m in sys.modules])"
+def test_the_command_line_imports_no_flower() -> None:
+    program = "import sys, fedbits.cli, nodes.config; print([m for m in ('flwr', 'ray') if m in sys.modules])"
     root = Path(cli.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
