@@ -24,8 +24,8 @@ class Recipe:
         quantised: quantise in the loop (QuADD); otherwise only afterwards (post-training quantisation).
         objective: what the optimisation matches.
         learning_rate: of the samples, in units of normalised samples (Adam).
-        overfill: samples are chosen to take this many times the budget at the start; the rate term of the
-            loss brings them down to it.
+        overfill: samples are chosen to take this many times the budget at the start; optimisation makes
+            them richer, and the rate term of the loss keeps them to the budget.
         ipc, bits, factor: samples per class, bits a value and downsampling; None leaves the choice to the
             planner (:mod:`fedbits.plan`).
     """
@@ -51,17 +51,17 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "quadd",
             "distribution matching with a uniform quantiser inside the loop",
-            steps=1000,
+            steps=1500,
             objective=_MATCHING,
-            overfill=1.25,
+            overfill=0.85,
         ),
         Recipe(
             "ptq",
             "the same, but quantised only after the optimisation (post-training quantisation)",
-            steps=1000,
+            steps=1500,
             objective=_MATCHING,
             quantised=False,
-            overfill=1.25,
+            overfill=0.85,
         ),
         Recipe("random", "random real samples through the same codec"),
         Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),

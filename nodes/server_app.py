@@ -14,6 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedbits import device, recipes
 from fedbits.data import DataSet
+from fedbits.data.union import Union
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
 from fedbits.evaluate import Protocol, accuracy, build_network, evaluate, protocol, train
@@ -28,7 +29,6 @@ from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
 from nodes.stopping import Stoppable
 from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
-from nodes.union import Union
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
 
 

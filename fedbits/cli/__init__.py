@@ -59,9 +59,9 @@ def _add_broken(target: typer.Typer, name: str, error: ImportError) -> None:
 
 for command in (distill, inspect, show, decode, evaluate, recipe):
     command.register(app)
-load_plugins(app)
 
 
 def main() -> None:
     """The console entry point."""
+    load_plugins(app)
     app()
