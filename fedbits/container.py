@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the messa
 
 # Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much.
 # Real streams stay far below (they hold at most some hundred symbols a byte).
-_FREE_WORK, _WORK_PER_BYTE = 1 << 23, 1 << 18
+_FREE_WORK, _WORK_PER_BYTE = 1 << 22, 1 << 17
 
 # Numbers are part of the wire format; any other recipe travels by its name.
 RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
