@@ -26,6 +26,11 @@ class FeatureNetwork(Protocol):
 def _convnet(spec: DataSpec, width: int | None) -> nn.Module:
     if not spec.is_grid:
         raise ConfigError(f"network 'convnet' needs images, but samples of {spec.name} are flat: use mlp")
+    if min(spec.shape[1:]) < 2:
+        raise ConfigError(
+            f"network 'convnet' needs sides of at least 2, but samples of {spec.name} have the shape "
+            f"{spec.shape}: use mlp"
+        )
     return ConvNet(spec.grid_shape, spec.classes, width or 128)
 
 
