@@ -10,7 +10,7 @@ from fedbits.errors import BudgetError
 from fedbits.plan import Candidates, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
-_STRONGEST = 1e4  # at which hardly a bit is left
+_STRENGTHS = [0.01 * 4**i for i in range(11)]  # from hardly any change to hardly a bit
 _BISECTIONS = 10
 
 
@@ -35,15 +35,17 @@ def _tighten(distilled: DistilledSet, budget: int) -> DistilledSet:
         tightened = distilled.parameterization.tightened(strength)
         return DistilledSet(distilled.spec, tightened, distilled.class_counts(), distilled.recipe)
 
-    low, high = 0.0, 0.01
-    while len(encode(at(high))) > budget:
-        low, high = high, high * 4
-        if high > _STRONGEST:
-            smallest = len(encode(at(_STRONGEST)))
-            raise BudgetError(
-                f"{len(distilled)} samples do not fit a budget of {budget:,} bytes: the smallest that would "
-                f"do is {smallest:,} bytes, or give fewer samples (--ipc) or bits (--bits)"
-            )
+    low, smallest = 0.0, len(encode(distilled))
+    for high in _STRENGTHS:
+        smallest = min(smallest, len(encode(at(high))))
+        if smallest <= budget:
+            break
+        low = high
+    else:
+        raise BudgetError(
+            f"{len(distilled)} samples do not fit a budget of {budget:,} bytes: the smallest that would "
+            f"do is {smallest:,} bytes, or give fewer samples (--ipc) or bits (--bits)"
+        )
     best = at(high)
     for _ in range(_BISECTIONS):
         if len(encode(best)) >= 0.995 * budget:
