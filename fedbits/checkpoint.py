@@ -44,7 +44,7 @@ def load(path: Path, settings: str) -> dict[str, Any]:
         saved = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ConfigError(f"checkpoint {path} is damaged: delete it and start over") from error
-    if saved.get("settings") != settings:
+    if not isinstance(saved, dict) or saved.get("settings") != settings:
         raise ConfigError(
             f"checkpoint {path} belongs to a run with other data or settings: give the same, or delete it"
         )

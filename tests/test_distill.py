@@ -1,0 +1,186 @@
+"""Distilling: one seed, one blob, however often it is interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from making import make_data, tiny_recipe
+
+from fedbits import distill as distilling
+from fedbits import networks
+from fedbits.budget import Budget
+from fedbits.container import decode, encode
+from fedbits.data import TensorData
+from fedbits.distill import distill
+from fedbits.errors import ConfigError, DataError
+from fedbits.evaluate import evaluate, protocol
+from fedbits.progress import SILENT, Task
+from fedbits.recipes import RECIPES
+
+DATA = make_data((1, 8, 8), [30, 0, 30])
+BUDGET = Budget(250)
+QUADD = tiny_recipe("quadd", steps=12)
+
+
+class StopAt:
+    """Progress that is interrupted, as by Ctrl-C, when the distillation reaches a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
+        self._left = self._step - done if title == "distilling" else total + 1
+        return self  # type: ignore[return-value]
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> StopAt:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_seed_decides_the_blob(name: str) -> None:
+    recipe = tiny_recipe(name)
+    blobs = [encode(distill(DATA, recipe, BUDGET, seed=seed)) for seed in (1, 1, 2)]
+    assert blobs[0] == blobs[1] != blobs[2]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_class_without_samples_has_none_in_the_set(name: str) -> None:
+    distilled = decode(encode(distill(DATA, tiny_recipe(name), BUDGET)))
+    counts = distilled.class_counts()
+    assert counts[1] == 0 < min(counts[0], counts[2])
+    assert distilled.recipe == name
+
+
+def test_optimisation_moves_samples_and_selection_alone_does_not() -> None:
+    recipe = tiny_recipe("quadd", ipc=2, bits=8, steps=5)
+    moved = distill(DATA, recipe, None).samples
+    kept = distill(DATA, replace(recipe, steps=0), None).samples
+    assert 0.01 < (moved - kept).abs().mean().item() < 1
+    real = DATA.batch().samples.flatten(1)
+    assert torch.cdist(kept.flatten(1), real).min(1).values.max().item() < 0.2
+
+
+def test_the_loss_falls() -> None:
+    losses: list[float] = []
+
+    class Listening(StopAt):
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            if note.startswith("loss"):
+                losses.append(float(note.split()[1].rstrip(",")))
+
+    recipe = tiny_recipe("quadd", steps=60, ipc=2, bits=8)
+    objective = replace(recipe.objective, width=16, real_batch=16, frequencies=128)
+    distill(DATA, replace(recipe, objective=objective), None, progress=Listening(10**9))
+    assert len(losses) == 60
+    assert sum(losses[-20:]) < sum(losses[:20])
+
+
+def test_herding_takes_what_is_nearest_to_the_mean_first() -> None:
+    recipe = tiny_recipe("herding", ipc=1, bits=8)
+    first = distill(DATA, recipe, None, seed=0)
+    spread = distill(DATA, tiny_recipe("random", ipc=30, bits=8), None)
+    network = networks.build("convnet", DATA.spec, 32, 9)
+
+    def features(samples: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.nn.functional.normalize(network.features(samples), dim=1)  # type: ignore[operator]
+
+    for label in (0, 2):
+        everything = features(spread.samples[spread.labels == label])
+        distances = (everything - everything.mean(0)).norm(dim=1)
+        chosen = (features(first.samples[first.labels == label]) - everything.mean(0)).norm()
+        assert chosen.item() < distances.median().item()
+
+
+@pytest.mark.parametrize("budget", [BUDGET, None])
+@pytest.mark.parametrize("name", ["quadd", "ptq"])
+def test_resumed_is_as_never_interrupted(
+    name: str, budget: Budget | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distilling, "REFRESH", 2)
+    monkeypatch.setattr("fedbits.parameterization.rate.REFRESH", 2)
+    monkeypatch.setattr(distilling, "CHECKPOINT_EVERY", 4)
+    path = tmp_path / "checkpoint"
+    recipe = tiny_recipe(name, steps=13)
+    whole = encode(distill(DATA, recipe, budget, seed=3))
+    with pytest.raises(KeyboardInterrupt):
+        distill(DATA, recipe, budget, seed=3, checkpoint=path, progress=StopAt(6))
+    assert path.is_file()
+    with pytest.raises(KeyboardInterrupt):
+        distill(DATA, recipe, budget, seed=3, checkpoint=path, resume=True, progress=StopAt(9))
+    resumed = distill(DATA, recipe, budget, seed=3, checkpoint=path, resume=True)
+    assert encode(resumed) == whole
+    again = distill(DATA, recipe, budget, seed=3, checkpoint=path, resume=True)
+    assert encode(again) == whole
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distilling, "CHECKPOINT_EVERY", 4)
+    path = tmp_path / "checkpoint"
+    distill(DATA, QUADD, BUDGET, checkpoint=path)
+    others = TensorData(DATA.spec, DATA.samples.flip(0), DATA.labels.flip(0))
+    for data, recipe, budget, seed in (
+        (others, QUADD, BUDGET, 0),
+        (DATA, replace(QUADD, learning_rate=0.5), BUDGET, 0),
+        (DATA, QUADD, Budget(251), 0),
+        (DATA, QUADD, BUDGET, 1),
+    ):
+        with pytest.raises(ConfigError, match="belongs to"):
+            distill(data, recipe, budget, seed=seed, checkpoint=path, resume=True)
+
+
+def test_checkpoints_that_are_missing_or_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    with pytest.raises(ConfigError, match="no checkpoint at"):
+        distill(DATA, QUADD, BUDGET, checkpoint=path, resume=True)
+    for content in (b"", b"something else", b"PK\3\4 not really"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="is damaged"):
+            distill(DATA, QUADD, BUDGET, checkpoint=path, resume=True)
+    torch.save([1, 2], path)
+    with pytest.raises(ConfigError):
+        distill(DATA, QUADD, BUDGET, checkpoint=path, resume=True)
+
+
+def test_no_data() -> None:
+    with pytest.raises(DataError, match="no samples of made to distil"):
+        distill(DATA.subset(torch.arange(0)), QUADD, BUDGET)
+
+
+def test_a_given_extractor_shapes_the_set_and_stays_as_it_was() -> None:
+    extractor = networks.build("convnet", DATA.spec, 4, 7)
+    before = [parameter.clone() for parameter in extractor.parameters()]
+    given = encode(distill(DATA, QUADD, BUDGET, extractor=extractor))
+    assert given != encode(distill(DATA, QUADD, BUDGET))
+    assert all(torch.equal(a, b) for a, b in zip(before, extractor.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["quadd", "herding"])
+def test_global_random_states_are_left_alone(name: str) -> None:
+    def states() -> str:
+        legacy = np.random.get_state()  # noqa: NPY002 - the state that must not move
+        return hashlib.sha256(
+            repr((torch.get_rng_state().tolist(), legacy[1].tolist(), legacy[2], random.getstate())).encode()  # type: ignore[index,union-attr]
+        ).hexdigest()
+
+    before = states()
+    distilled = distill(DATA, tiny_recipe(name), BUDGET)
+    evaluate(distilled, DATA, protocol("laptop", width=4, steps=3), repeats=1, progress=SILENT)
+    assert states() == before
+    torch.manual_seed(99)
+    assert encode(distill(DATA, tiny_recipe(name), BUDGET)) == encode(distilled)
