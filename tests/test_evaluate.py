@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
@@ -117,6 +118,6 @@ def test_each_epoch_visits_every_sample_once() -> None:
     network = networks.build("convnet", DATA.spec, 4)
     train(network, recorded, replace(protocol("dsa"), width=4, epochs=3, batch=10), seed=0)
     assert [len(batch) for batch in recorded.asked] == [10, 10, 4] * 3
-    epochs = [sum(recorded.asked[start : start + 3], []) for start in (0, 3, 6)]
+    epochs = [list(chain(*recorded.asked[start : start + 3])) for start in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3

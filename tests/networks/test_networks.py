@@ -81,12 +81,12 @@ def test_the_start_is_that_of_torch() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="unknown network 'resnet'.*convnet, mlp"):
+    with pytest.raises(ConfigError, match=r"unknown network 'resnet'.*convnet, mlp"):
         networks.build("resnet", CIFAR10)
 
 
 @pytest.mark.parametrize("shape", [(12,), (1, 1, 64), (3, 5, 1)])
 def test_convnets_need_images(shape: tuple[int, ...]) -> None:
     spec = DataSpec("beams", shape, 2, (0.0,) * shape[0], (1.0,) * shape[0])
-    with pytest.raises(ConfigError, match="'convnet' needs .*: use mlp"):
+    with pytest.raises(ConfigError, match=r"'convnet' needs .*: use mlp"):
         networks.build("convnet", spec)
