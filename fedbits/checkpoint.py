@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fedbits.data.tensors import TensorData
 from fedbits.errors import ConfigError
@@ -22,6 +23,17 @@ def fingerprint(data: TensorData, *settings: object) -> str:
     digest.update(repr(data.spec).encode())
     for tensor in (data.samples, data.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def weights_digest(network: nn.Module | None) -> str:
+    """A digest of the weights of ``network``; empty without one."""
+    digest = hashlib.sha256()
+    if network is None:
+        return ""
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

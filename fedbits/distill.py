@@ -15,7 +15,7 @@ from fedbits.budget import Budget
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import DataError
-from fedbits.fit import fit
+from fedbits.fit import check_budget, fit
 from fedbits.matching import DistributionMatching, Objective
 from fedbits.parameterization import Parameterization
 from fedbits.parameterization.rate import REFRESH
@@ -65,14 +65,18 @@ def distill(
     candidates = Candidates(data, select(data, recipe.selection, max(data.class_counts()), seed))
     plan = make_plan(candidates, recipe, limit)
     distilled = start(candidates, plan, recipe)
+    if limit is not None:
+        check_budget(distilled, limit)
     if recipe.steps:
         run = _Run(distilled, data.to(device), recipe, limit, seed, torch.device(device), extractor)
-        settings = checkpoints.fingerprint(data, recipe, limit, seed, str(device), extractor is None)
+        settings = checkpoints.fingerprint(
+            data, recipe, limit, seed, str(device), checkpoints.weights_digest(extractor)
+        )
         _optimise(run, progress, checkpoint, settings, resume)
         distilled.parameterization.cpu().eval()
     if limit is None:
         return distilled
-    return fit(distilled, candidates, limit, may_grow=recipe.ipc is None)
+    return fit(distilled, start(candidates, plan, recipe), candidates, limit, may_grow=recipe.ipc is None)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fedbits import networks
 from fedbits.acceleration import Acceleration, choose
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, Labelled
-from fedbits.errors import ConfigError, MismatchError
+from fedbits.errors import ConfigError, DataError, MismatchError
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed, torch_stream
 
@@ -100,9 +100,12 @@ def evaluate(
 
     Raises:
         MismatchError: ``data`` and ``test`` are not of one task.
+        DataError: one of them is empty.
         ConfigError: the protocol's network does not exist or cannot take such samples.
     """
     check_task(data, test)
+    if not len(data) or not len(test):
+        raise DataError(f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples")
     started = time.monotonic()
     accuracies = []
     for repeat in range(repeats):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from fedbits.container import encode
@@ -10,48 +12,58 @@ from fedbits.errors import BudgetError
 from fedbits.plan import Candidates, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
-_STRENGTHS = [0.01 * 4**i for i in range(11)]  # from hardly any change to hardly a bit
-_BISECTIONS = 10
+_STRONGEST = 1e4  # a trade-off at which hardly a bit is left
+_BISECTIONS = 12
 
 
-def fit(distilled: DistilledSet, candidates: Candidates, budget: int, may_grow: bool) -> DistilledSet:
-    """The set with ``len(encode(set)) <= budget``, and at least :data:`FILL` of it where ``may_grow``.
-
-    A set that is too large is re-quantised at the smallest rate-distortion trade-off that fits; one that is
-    too small gets further real samples.
+def check_budget(starting: DistilledSet, budget: int) -> None:
+    """Refuse a budget before the work of optimisation.
 
     Raises:
-        BudgetError: even the strongest re-quantisation does not fit.
+        BudgetError: the starting set does not fit, even re-quantised to hardly a bit; it names the size
+            that would do, which depends on nothing that optimisation changes.
+    """
+    smallest = min(len(encode(starting)), len(encode(_tightened(starting, _STRONGEST))))
+    if smallest > budget:
+        raise BudgetError(
+            f"{len(starting)} samples do not fit a budget of {budget:,} bytes: the smallest that would do is "
+            f"{smallest:,} bytes, or give fewer samples (--ipc) or bits (--bits)"
+        )
+
+
+def fit(
+    distilled: DistilledSet, starting: DistilledSet, candidates: Candidates, budget: int, may_grow: bool
+) -> DistilledSet:
+    """The set with ``len(encode(set)) <= budget``, and at least :data:`FILL` of it where ``may_grow``.
+
+    A set that is too large is re-quantised at a rate-distortion trade-off that just fits; one that is too
+    small gets further real samples. Should no trade-off fit, ``starting`` is what is left: it does, by
+    :func:`check_budget`.
     """
     if may_grow and len(encode(distilled)) < FILL * budget:
         distilled = _grow(distilled, candidates, budget)
-    if len(encode(distilled)) > budget:
-        return _tighten(distilled, budget)
-    return distilled
+    for candidate in (distilled, starting):
+        if len(encode(candidate)) <= budget:
+            return candidate
+        if len(encode(_tightened(candidate, _STRONGEST))) <= budget:
+            return _tighten(candidate, budget)
+    raise AssertionError("check_budget comes first")
+
+
+def _tightened(distilled: DistilledSet, strength: float) -> DistilledSet:
+    parameterization = distilled.parameterization.tightened(strength)
+    return DistilledSet(distilled.spec, parameterization, distilled.class_counts(), distilled.recipe)
 
 
 def _tighten(distilled: DistilledSet, budget: int) -> DistilledSet:
-    def at(strength: float) -> DistilledSet:
-        tightened = distilled.parameterization.tightened(strength)
-        return DistilledSet(distilled.spec, tightened, distilled.class_counts(), distilled.recipe)
-
-    low, smallest = 0.0, len(encode(distilled))
-    for high in _STRENGTHS:
-        smallest = min(smallest, len(encode(at(high))))
-        if smallest <= budget:
-            break
-        low = high
-    else:
-        raise BudgetError(
-            f"{len(distilled)} samples do not fit a budget of {budget:,} bytes: the smallest that would "
-            f"do is {smallest:,} bytes, or give fewer samples (--ipc) or bits (--bits)"
-        )
-    best = at(high)
+    """Bisect the trade-off, on a logarithmic scale, between one that is too large and one that fits."""
+    low, high = -4.0, math.log10(_STRONGEST)
+    best = _tightened(distilled, _STRONGEST)
     for _ in range(_BISECTIONS):
         if len(encode(best)) >= 0.995 * budget:
             break
         middle = (low + high) / 2
-        candidate = at(middle)
+        candidate = _tightened(distilled, 10**middle)
         if len(encode(candidate)) <= budget:
             best, high = candidate, middle
         else:

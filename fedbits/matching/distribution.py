@@ -21,6 +21,7 @@ from fedbits.matching.pool import ExtractorPool, PoolConfig
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed, torch_stream
 
+_CONSTANT = 1e-3  # features that vary by less, beside the mean feature, are not blown up to unit spread
 Statistic = Literal["mean", "characteristic"]
 
 
@@ -122,7 +123,9 @@ class DistributionMatching:
         frequencies = torch.randn(features.shape[1], self._config.frequencies, generator=generator).to(
             self._device
         )
-        scale = real.std(dim=0).clamp(min=1e-6).unsqueeze(1) * features.shape[1] ** 0.5
+        spread = real.std(dim=0)
+        spread = spread.clamp(min=max(_CONSTANT * float(spread.mean()), 1e-6))
+        scale = spread.unsqueeze(1) * features.shape[1] ** 0.5
         phase = (features - real.mean(dim=0)) @ (frequencies / scale)
         return torch.cat([phase.cos(), phase.sin()], dim=1) / self._config.frequencies**0.5
 

@@ -50,10 +50,14 @@ class ContextRate:
 
     def contexts(self, symbols: Tensor) -> Tensor:
         """What is known of each of ``symbols`` ``[n, channels, height, width]`` before it is coded."""
-        reduced = symbols * self._reduced // self.levels
-        west = torch.nn.functional.pad(reduced, (1, 0))[..., :-1]
-        north = torch.nn.functional.pad(reduced, (0, 0, 1, 0))[..., :-1, :]
-        return west * self._reduced + north
+        west = torch.nn.functional.pad(symbols, (1, 0))[..., :-1]
+        north = torch.nn.functional.pad(symbols, (0, 0, 1, 0))[..., :-1, :]
+        return self.context(west, north)
+
+    def context(self, west: Tensor, north: Tensor) -> Tensor:
+        """The number of the context that two neighbours make."""
+        reduce = self._reduced / self.levels  # both are powers of two: exact
+        return (west * reduce).long() * self._reduced + (north * reduce).long()
 
     def __call__(self, position: Tensor) -> Tensor:
         """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""

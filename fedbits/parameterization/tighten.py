@@ -7,32 +7,36 @@ from torch import Tensor
 
 from fedbits.parameterization.rate import ContextRate
 
-_SWEEPS = 3  # a symbol's best choice depends on its neighbours', so choose a few times
-_CHUNK = 1 << 22  # costs held at once
+_SWEEPS = 2  # the first choices change the frequencies that the second ones count on
 
 
 def tighten(position: Tensor, levels: int, strength: float) -> Tensor:
     """Symbols that minimise squared distance to ``position`` plus ``strength`` × bits.
 
+    Choices are made in raster order, each under the neighbours chosen before it, as they will be coded.
+
     Args:
         position: ``[n, channels, height, width]`` in [0, levels-1].
         strength: 0 rounds; the larger, the fewer bits.
     """
-    symbols = position.round().long().cpu()
     values = position.detach().cpu()
+    symbols = values.round().long()
+    if strength <= 0:
+        return symbols
     for _ in range(_SWEEPS):
         rate = ContextRate(levels)
         rate.refresh(symbols.numpy(), 0.0)
-        symbols = _sweep(values, symbols, rate, strength)
+        symbols = _sweep(values, rate, strength)
     return symbols
 
 
-def _sweep(values: Tensor, symbols: Tensor, rate: ContextRate, strength: float) -> Tensor:
+def _sweep(values: Tensor, rate: ContextRate, strength: float) -> Tensor:
     levels = torch.arange(rate.levels)
-    chosen = []
-    contexts = rate.contexts(symbols)
-    size = max(1, _CHUNK // (rate.levels * max(1, values[0].numel())))
-    for part, context in zip(values.split(size), contexts.split(size), strict=True):
-        cost = (part[..., None] - levels).square() + strength * rate.bits(context)
-        chosen.append(cost.argmin(-1))
-    return torch.cat(chosen)
+    n, channels, height, width = values.shape
+    chosen = torch.zeros((n, channels, height + 1, width + 1), dtype=torch.long)  # a margin above and left
+    for row in range(height):
+        for column in range(width):
+            context = rate.context(chosen[:, :, row + 1, column], chosen[:, :, row, column + 1])
+            cost = (values[:, :, row, column, None] - levels).square() + strength * rate.bits(context)
+            chosen[:, :, row + 1, column + 1] = cost.argmin(-1)
+    return chosen[:, :, 1:, 1:].contiguous()
