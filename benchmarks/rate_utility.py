@@ -57,12 +57,13 @@ def main() -> None:
     parser.add_argument("--recipes", default="quadd,random,herding")
     parser.add_argument("--protocols", default="laptop:5", help="NAME:REPEATS, separated by commas")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="rate_utility", help="of the file of results")
     parser.add_argument("--folder", type=Path, default=Path("runs/rate_utility"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     results = {recipe: measure(args, recipe) for recipe in args.recipes.split(",")}
     budget = re.sub("[^A-Za-z0-9]", "", args.budget)
-    print(record.write(f"rate_utility_{args.data}_{budget}", results, args.seed))
+    print(record.write(f"{args.name}_{args.data}_{budget}", results, args.seed))
 
 
 if __name__ == "__main__":
