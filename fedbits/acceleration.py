@@ -1,6 +1,6 @@
-"""What makes the same arithmetic faster where the machine allows it: bfloat16 and compiled networks.
+"""What makes the same arithmetic faster where the machine allows it: bfloat16, compiled networks, chunks.
 
-Both are decided once per run from the machine and the work ahead, so that one machine gives one result.
+All are decided once per run from the machine and the work ahead, so that one machine gives one result.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ COMPILE_PAYS_AFTER = (
 )
 
 
+# Larger tensors are given back to the system when freed, and a CPU then spends more time on getting their
+# pages anew than on computing them: glibc's allocator keeps no more than 32 MiB.
+_KEPT_BYTES = 30e6
+
+
 @dataclass(frozen=True)
 class Acceleration:
     """How forward and backward passes are to be run."""
@@ -40,6 +45,29 @@ class Acceleration:
         if not self.compiled:
             return function
         return cast(Callable[[Tensor], Tensor], torch.compile(function, dynamic=False))
+
+    def chunk(self, activations: int) -> int | None:
+        """How many samples to pass through a network at once, None for all of them.
+
+        ``activations`` is the size of the largest tensor that one sample makes, in elements.
+        """
+        if self.device.type != "cpu":
+            return None
+        return max(1, int(_KEPT_BYTES / (activations * (2 if self.bfloat16 else 4))))
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], samples: Tensor, largest: int | None) -> Tensor:
+    """``function(samples)``, computed for equal chunks of at most ``largest`` samples one after the other.
+
+    The last chunk is filled up by repeating its last sample, as compiled functions take one shape only.
+    """
+    if largest is None or len(samples) <= largest:
+        return function(samples)
+    chunks = -(-len(samples) // largest)
+    size = -(-len(samples) // chunks)
+    missing = chunks * size - len(samples)
+    filled = torch.cat([samples, samples[-1:].expand(missing, *samples.shape[1:])]) if missing else samples
+    return torch.cat([function(chunk) for chunk in filled.split(size)])[: len(samples)]
 
 
 def choose(device: torch.device | str, activations: float, bfloat16: bool | None = None) -> Acceleration:

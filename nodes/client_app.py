@@ -22,6 +22,7 @@ from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.errors import BudgetError, ConfigError, DataError
 from fedbits.evaluate import build_network, protocol
+from fedbits.memory import keep_freed_memory
 from fedbits.progress import Progress
 from fedbits.progress import Task as ProgressTask
 from fedbits.rng import derive_seed
@@ -109,6 +110,7 @@ class _Node:
 
     @classmethod
     def of(cls, config: RunConfig | None, context: Context) -> _Node:
+        keep_freed_memory()
         torch.set_num_threads(1)  # nodes share the machine's cores; small networks run fastest so
         config = config or RunConfig.from_flat(context.run_config)
         partition = context.node_config.get("partition-id")

@@ -11,6 +11,7 @@ from fedbits import __version__
 from fedbits.cli import decode, distill, evaluate, inspect, recipe, show
 from fedbits.cli.common import OneSentenceGroup
 from fedbits.errors import ConfigError
+from fedbits.memory import keep_freed_memory
 
 COMMANDS = "fedbits.commands"  # each entry point is a function register(app)
 
@@ -63,5 +64,6 @@ for command in (distill, inspect, show, decode, evaluate, recipe):
 
 def main() -> None:
     """The console entry point."""
+    keep_freed_memory()
     load_plugins(app)
     app()

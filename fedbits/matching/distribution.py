@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbits import networks
-from fedbits.acceleration import Acceleration, choose
+from fedbits.acceleration import Acceleration, choose, in_chunks
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.matching.pool import ExtractorPool, PoolConfig
@@ -80,7 +80,14 @@ class DistributionMatching:
         elif config.pool is not None:
             self._pool = ExtractorPool(config.pool, self._network, derive_seed(self._seed, "pool"))
             self._pool.prepare(data, self._how, progress)
-        self._features = self._how.prepare(cast(networks.FeatureNetwork, self._network).features)
+        self._compute = self._how.prepare(cast(networks.FeatureNetwork, self._network).features)
+        _, height, width = data.spec.grid_shape
+        self._chunk = self._how.chunk(config.width * height * width)
+
+    def _features(self, samples: Tensor) -> Tensor:
+        """``[n, features]`` of augmented samples, in float32."""
+        with self._how.autocast():
+            return in_chunks(self._compute, samples, self._chunk).float()
 
     def _acceleration(self, data: TensorData) -> Acceleration:
         _, height, width = data.spec.grid_shape
@@ -104,12 +111,11 @@ class DistributionMatching:
             networks.initialise(self._network, derive_seed(self._seed, "network", step))
         classes = int(max(self._present)) + 1
         drawn = draw(classes, torch_stream(self._seed, "siamese", step), self._device)
-        with torch.no_grad(), self._how.autocast():
-            real_features = self._features(augment(real.samples, drawn.of(real.labels))).float()
-        with self._how.autocast():
-            features = self._features(augment(synthetic.samples, drawn.of(synthetic.labels)))
+        with torch.no_grad():
+            real_features = self._features(augment(real.samples, drawn.of(real.labels)))
+        features = self._features(augment(synthetic.samples, drawn.of(synthetic.labels)))
         real_statistics = self._statistics(real_features, real_features, step)
-        statistics = self._statistics(features.float(), real_features, step)
+        statistics = self._statistics(features, real_features, step)
         difference = _class_means(real_statistics, real.labels, classes) - _class_means(
             statistics, synthetic.labels, classes
         )

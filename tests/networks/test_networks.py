@@ -90,3 +90,15 @@ def test_convnets_need_images(shape: tuple[int, ...]) -> None:
     spec = DataSpec("beams", shape, 2, (0.0,) * shape[0], (1.0,) * shape[0])
     with pytest.raises(ConfigError, match=r"'convnet' needs .*: use mlp"):
         networks.build("convnet", spec)
+
+
+def test_the_fast_path_for_one_channel_computes_the_same_convolution() -> None:
+    network = networks.build("convnet", make_spec((1, 7, 5), 3), 8).requires_grad_(False)
+    samples = torch.randn(4, 1, 7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    expected = network.features(samples)  # float32: the plain convolution
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = network.features(samples)
+    torch.testing.assert_close(fast.float(), expected, atol=0.05, rtol=0.05)
+    fast.float().sum().backward()
+    assert samples.grad is not None
+    assert samples.grad.abs().sum() > 0
