@@ -32,21 +32,28 @@ def kept(path: Path, *words: str) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def measure(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
-    """Distil by ``recipe`` and evaluate by every protocol."""
-    stem = f"{args.data}-{re.sub('[^A-Za-z0-9]', '', args.budget)}-{recipe}-{args.seed}"
+def measure(args: argparse.Namespace, recipe: str, seed: int) -> dict[str, Any]:
+    """Distil by ``recipe`` and evaluate by every protocol; the recipe ``whole`` is the whole data set."""
+    stem = f"{args.data}-{re.sub('[^A-Za-z0-9]', '', args.budget)}-{recipe}-{seed}"
+    common = ("--data", args.data, "--seed", str(seed))
+    if recipe == "whole":
+        return evaluate(args, stem, "--whole", *common)
     blob = args.folder / f"{stem}.fbits"
-    common = ("--data", args.data, "--seed", str(args.seed))
     made = kept(
         args.folder / f"{stem}.json",
         *("distill", *common, "--budget", args.budget, "--recipe", recipe, "-o", str(blob)),
     )
-    result = {"distill": made}
+    return {"distill": made, **evaluate(args, stem, str(blob), *common)}
+
+
+def evaluate(args: argparse.Namespace, stem: str, *words: str) -> dict[str, Any]:
+    """What ``fedbits evaluate`` finds by every protocol."""
+    result = {}
     for protocol in args.protocols.split(","):
         name, _, repeats = protocol.partition(":")
-        words = ("evaluate", str(blob), *common, "--protocol", name, "--repeats", repeats or "5")
-        result[name] = kept(args.folder / f"{stem}-{name}.json", *words)
-        print(recipe, name, blob.stat().st_size, result[name]["mean"], result[name]["std"], flush=True)
+        how = ("--protocol", name, "--repeats", repeats or "5")
+        result[name] = kept(args.folder / f"{stem}-{name}-{repeats}.json", "evaluate", *words, *how)
+        print(stem, name, result[name]["mean"], result[name]["std"], flush=True)
     return result
 
 
@@ -56,14 +63,16 @@ def main() -> None:
     parser.add_argument("--budget", default="1KiB/class")
     parser.add_argument("--recipes", default="quadd,random,herding")
     parser.add_argument("--protocols", default="laptop:5", help="NAME:REPEATS, separated by commas")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0", help="of distillation and of the networks, by commas")
     parser.add_argument("--name", default="rate_utility", help="of the file of results")
     parser.add_argument("--folder", type=Path, default=Path("runs/rate_utility"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    results = {recipe: measure(args, recipe) for recipe in args.recipes.split(",")}
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    recipes = args.recipes.split(",")
+    results = {f"{recipe}, seed {seed}": measure(args, recipe, seed) for recipe in recipes for seed in seeds}
     budget = re.sub("[^A-Za-z0-9]", "", args.budget)
-    print(record.write(f"{args.name}_{args.data}_{budget}", results, args.seed))
+    print(record.write(f"{args.name}_{args.data}_{budget}", results, seeds[0]))
 
 
 if __name__ == "__main__":
