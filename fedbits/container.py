@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -10,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from google.protobuf.message import DecodeError
 
 from fedbits.budget import Ledger
-from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work
+from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work, least_stream
 from fedbits.data.known import KNOWN, known_number
 from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
@@ -25,10 +25,6 @@ from fedbits.wire import distilled_set_pb2 as pb
 MAGIC = b"FBIT"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
-
-# Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much.
-# Real streams stay far below (they hold at most some hundred symbols a byte).
-_FREE_WORK, _WORK_PER_BYTE = 1 << 22, 1 << 17
 
 # Numbers are part of the wire format; any other recipe travels by its name.
 RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
@@ -44,17 +40,17 @@ class DecodeLimits:
     work: int = 1 << 30  # in units of some 100 ns: see fedbits.coding.coding_work
 
 
-def encode(distilled: DistilledSet) -> bytes:
-    """The set as one self-contained blob."""
+def encode(distilled: DistilledSet, quick: bool = False) -> bytes:
+    """The set as one self-contained blob; ``quick`` takes less time, and some more bytes."""
     message = pb.DistilledSet()
     _write_task(message, distilled.spec)
     counts = distilled.class_counts()
     message.class_counts.extend(counts[:1] if len(set(counts)) == 1 else counts)
     _write_recipe(message, distilled.recipe)
     writer = RangeWriter()
-    distilled.parameterization.encode(message, writer)
+    distilled.parameterization.encode(message, writer, distilled.labels, quick)
     work = _decoding_work(message, distilled.spec, len(distilled))
-    message.stream = writer.bytes().ljust(_least_stream(work), b"\0")
+    message.stream = writer.bytes().ljust(least_stream(work), b"\0")
     body = message.SerializeToString(deterministic=True)
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
 
@@ -69,7 +65,8 @@ def decode(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DistilledSet:
     spec, counts = _read_task(message), _read_counts(message)
     _check_limits(message, spec, sum(counts), limits)
     reader = RangeReader(message.stream)
-    parameterization = PixelParameterization.decode(message.pixel, spec, sum(counts), reader)
+    labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(counts))
+    parameterization = PixelParameterization.decode(message.pixel, spec, labels, reader)
     return DistilledSet(spec, parameterization, counts, _read_recipe(message))
 
 
@@ -134,7 +131,7 @@ def _open(blob: bytes, limits: DecodeLimits) -> pb.DistilledSet:
     message = pb.DistilledSet()
     try:
         message.ParseFromString(body)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:  # the latter where protobuf is pure Python
         raise CorruptError("the blob's message is not of the declared format") from error
     return message
 
@@ -170,7 +167,7 @@ def _read_task(message: pb.DistilledSet) -> DataSpec:
         return KNOWN[message.known_task]
     task = message.task_described
     values = np.frombuffer(task.normalisation[: len(task.normalisation) // 2 * 2], dtype="<f2").astype(float)
-    shape = tuple(task.shape)
+    shape = tuple(task.shape[:4])  # no more of it than it takes to see that it is too long
     well_formed = (
         len(shape) in (1, 3)
         and all(0 < side < 1 << 24 for side in shape)
@@ -187,11 +184,12 @@ def _read_task(message: pb.DistilledSet) -> DataSpec:
 
 
 def _read_counts(message: pb.DistilledSet) -> list[int]:
-    classes, counts = _read_task(message).classes, list(message.class_counts)
-    if len(counts) == 1:
-        counts = counts * classes
-    if len(counts) != classes or sum(counts) == 0:
-        raise CorruptError(f"the blob declares {len(counts)} class counts for {classes} classes")
+    classes, given = _read_task(message).classes, len(message.class_counts)
+    if given not in (1, classes):  # before a list of them takes more memory than the blob
+        raise CorruptError(f"the blob declares {given:,} class counts for {classes:,} classes")
+    counts = list(message.class_counts) * (classes if given == 1 else 1)
+    if sum(counts) == 0:
+        raise CorruptError(f"the blob declares no sample of any of its {classes:,} classes")
     return counts
 
 
@@ -216,28 +214,36 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, samples: int, limits
         raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
-    factor = _factor(message) if spec.is_grid else 1
-    elements = samples * max(spec.elements, math.prod(stored_shape(spec, factor)) * factor**2)
+    elements = _elements(message, spec, samples)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
-    work = _decoding_work(message, spec, samples)
+    coding = _decoding_work(message, spec, samples)
+    work = coding + (elements // 2 if _factor(message, spec) > 1 else 0)  # of the interpolation
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
-    if len(message.stream) < _least_stream(work):
+    if len(message.stream) < least_stream(coding):
         raise CorruptError(
             f"the blob declares {elements:,} numbers, but its stream has only {len(message.stream):,} bytes"
         )
 
 
-def _factor(message: pb.DistilledSet) -> int:
-    return 1 << min(message.pixel.factor_log2, 3)
+def _factor(message: pb.DistilledSet, spec: DataSpec) -> int:
+    return 1 << min(message.pixel.factor_log2, 3) if spec.is_grid else 1
+
+
+def _elements(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
+    """Numbers in all decoded samples, or what takes as much memory while they are decoded.
+
+    That is the interpolated samples before they are cut, or the symbols with their margins (three count as
+    one number), or an order-0 coder's statistics of every channel.
+    """
+    factor = _factor(message, spec)
+    channels, height, width = stored_shape(spec, factor)
+    interpolated = channels * height * width * factor**2
+    with_margins = channels * (height + 1) * (width + 2) // 3
+    return max(samples * max(spec.elements, interpolated, with_margins), channels << message.pixel.bits)
 
 
 def _decoding_work(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
-    stored = stored_shape(spec, _factor(message))
-    return coding_work((samples, *stored), 1 << message.pixel.bits)
-
-
-def _least_stream(work: int) -> int:
-    """Bytes that a stream has at least if reading it takes ``work``; a shorter one is padded with zeros."""
-    return max(0, -(-(work - _FREE_WORK) // _WORK_PER_BYTE))
+    stored = stored_shape(spec, _factor(message, spec))
+    return coding_work((samples, *stored), 1 << message.pixel.bits, message.pixel.coder)

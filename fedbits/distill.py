@@ -18,6 +18,7 @@ from fedbits.errors import DataError
 from fedbits.fit import check_budget, fit
 from fedbits.matching import DistributionMatching, Objective
 from fedbits.parameterization import Parameterization
+from fedbits.parameterization.pixel import EXACT_EVERY
 from fedbits.parameterization.rate import REFRESH
 from fedbits.plan import Candidates, make_plan, start
 from fedbits.progress import SILENT, Progress
@@ -25,7 +26,7 @@ from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed, torch_stream
 from fedbits.selection import select
 
-CHECKPOINT_EVERY = 5 * REFRESH  # a multiple of REFRESH: a resumed run measures sizes at the same steps
+CHECKPOINT_EVERY = EXACT_EVERY * REFRESH  # so that a resumed run measures sizes at the same steps
 _FIRST_WEIGHT = 0.4  # of a full budget in the loss, beside the objective: about where the controller settles
 _LOOK_AHEAD = 3  # updates by which the controller extrapolates the size
 _SYNTHETIC_BATCH = 1024  # samples of a large set that one step looks at
@@ -145,7 +146,8 @@ class _Run:
         )
         real = self.data.batch(self.objective.real_indices(self.step).to(self.device))
         loss = self.objective.loss(real, synthetic, self.step)
-        bits = self.parameterization.rate() if self.limit is not None and self.recipe.quantised else None
+        bounded = self.limit is not None and self.recipe.quantised
+        bits = self.parameterization.rate(self.distilled.labels) if bounded else None
         total = (
             loss if bits is None else loss + self._weight(float(loss.detach()), float(bits.detach())) * bits
         )

@@ -32,6 +32,7 @@ _FORMS: tuple[tuple[PixelConfig, int], ...] = (
 )
 _PROBE = 4  # samples per class from which the size of many is foreseen
 _LEARNING = 3.0  # a few samples take at most this many times the bytes, each, that many do
+_QUICK_EXCESS = 1.3  # quick coding takes at most about this many times the bytes
 _SMALLEST_STORED_SIDE = 7  # of a downsampled one: digits stored at 4×4 lost 20 points beside 8×8
 
 
@@ -111,8 +112,9 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
         if _size(candidates, recipe, config, worth_it) <= limit:
             return _largest(candidates, recipe, config, worth_it, limit)
     leanest = forms[-1][0]
-    if _size(candidates, recipe, leanest, candidates.classes) > budget:
-        raise _too_small(candidates, recipe, leanest, budget)
+    smallest = _size(candidates, recipe, leanest, candidates.classes, quick=False)
+    if smallest > budget:
+        raise _too_small(candidates, budget, smallest)
     return _largest(candidates, recipe, leanest, candidates.classes, limit)
 
 
@@ -122,9 +124,9 @@ def _hopeless(candidates: Candidates, recipe: Recipe, config: PixelConfig, total
     return _size(candidates, recipe, config, few) * total / few > _LEARNING * limit
 
 
-def _size(candidates: Candidates, recipe: Recipe, config: PixelConfig, total: int) -> int:
-    """Bytes of a starting set of ``total`` samples."""
-    return len(encode(start(candidates, Plan(candidates.counts(total), config), recipe)))
+def _size(candidates: Candidates, recipe: Recipe, config: PixelConfig, total: int, quick: bool = True) -> int:
+    """Bytes of a starting set of ``total`` samples; by ``quick`` coding somewhat more than it will take."""
+    return len(encode(start(candidates, Plan(candidates.counts(total), config), recipe), quick))
 
 
 def _largest(candidates: Candidates, recipe: Recipe, config: PixelConfig, least: int, limit: int) -> Plan:
@@ -146,7 +148,9 @@ def _fitting_form(
     """The richest form in which the given number of samples fits; the leanest if none does."""
     plans = [_explicit(candidates, recipe, config) for config, _ in forms]
     for plan in plans:
-        if len(encode(start(candidates, plan, recipe))) <= budget:
+        starting = start(candidates, plan, recipe)
+        size = len(encode(starting, quick=True))
+        if size <= budget or (size <= _QUICK_EXCESS * budget and len(encode(starting)) <= budget):
             return plan
     return plans[-1]
 
@@ -188,9 +192,8 @@ def largest_within(size: Callable[[int], int], low: int, high: int, limit: int) 
     return low
 
 
-def _too_small(candidates: Candidates, recipe: Recipe, leanest: PixelConfig, budget: int) -> BudgetError:
+def _too_small(candidates: Candidates, budget: int, smallest: int) -> BudgetError:
     """The error that names the smallest budget that would do."""
-    smallest = _size(candidates, recipe, leanest, candidates.classes)
     return BudgetError(
         f"budget of {budget:,} bytes is too small for one sample of each of {candidates.classes} classes of "
         f"{candidates.data.spec.name}: the smallest that would do is {smallest:,} bytes"

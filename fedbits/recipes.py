@@ -53,7 +53,7 @@ RECIPES: dict[str, Recipe] = {
             "distribution matching with a uniform quantiser inside the loop",
             steps=1500,
             objective=_MATCHING,
-            overfill=0.85,
+            overfill=0.95,
         ),
         Recipe(
             "ptq",
@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
             steps=1500,
             objective=_MATCHING,
             quantised=False,
-            overfill=0.85,
+            overfill=0.95,
         ),
         Recipe("random", "random real samples through the same codec"),
         Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),

@@ -1,6 +1,6 @@
 """Symbols to bits: adaptive models in integer arithmetic, and the range coder behind them."""
 
-from fedbits.coding.grid import CODERS, code_grid, coding_work, smallest_coder
+from fedbits.coding.grid import CODERS, code_grid, coding_work, least_stream, smallest_coder
 from fedbits.coding.range_coder import Meter, RangeReader, RangeWriter, SymbolCoder
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "SymbolCoder",
     "code_grid",
     "coding_work",
+    "least_stream",
     "smallest_coder",
 ]

@@ -4,219 +4,148 @@ Positions go in raster order, channels innermost. All samples' symbols at a posi
 under statistics gathered from the batches before it, so that decoding needs no loop over symbols. A batch is
 never larger than what has been coded so far (the first ones grow by doubling): statistics are learnt from a
 few symbols before many are spent on them. Nor is it ever so large that its probabilities take much memory.
+
+Coders that learn from other samples of the same class take the samples in groups that double: the first group
+is coded whole before the second begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbits.coding.adaptive import AdaptiveModel, residual_prior, uniform_prior
-from fedbits.coding.range_coder import Meter, SymbolCoder, Symbols
-
-GridShape = tuple[int, int, int, int]
+from fedbits.coding.counted import MedianEdge, Neighbours, OrderZero, Raw
+from fedbits.coding.mixed import Mixed
+from fedbits.coding.range_coder import Meter, SymbolCoder
+from fedbits.coding.view import MARGIN, GridShape, Symbols, View
 
 BATCH_WEIGHTS = 1 << 20  # probabilities of one batch; part of the wire format, as it cuts the batches
-_BATCH_WORK, _SYMBOL_WORK = 1000, 8  # what a batch and a symbol cost besides, in the time of a probability
+_FIRST_GROUP = 32  # samples
+_MIXED_BATCH = 1 << 14  # symbols of one batch: more could overflow what the mixer counts in int16
+_MOST_WORK = 1 << 29  # to decode a grid for which the mixed coder is tried: about 10 s
+# What a batch and a symbol cost besides probabilities, in the time of one: some 100 ns. Mixing takes several
+# decisions for a batch, and for a symbol.
+_BATCH_WORK, _SYMBOL_WORK = 1000, 8
+_MIXED_BATCH_WORK, _MIXED_SYMBOL_WORK = 3000, 30
+# Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much.
+_FREE_WORK, _WORK_PER_BYTE = 1 << 22, 1 << 14
 
 
 class GridModel(Protocol):
     """Probabilities of the symbols at one position, from what is already known of the grid."""
 
+    grouped: ClassVar[bool]
+
+    def __init__(self, shape: GridShape, levels: int) -> None: ...
+
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols: ...
 
 
-@dataclass(frozen=True)
-class View:
-    """A slice of samples at one position, and their neighbours among the positions before it."""
-
-    grid: Symbols  # [n, channels, height + 1, width + 2]: a margin above and at both sides
-    rows: slice
-    channel: int
-    row: int
-    column: int
-
-    def at(self, up: int, left: int, channel: int | None = None) -> Symbols:
-        """Symbols ``up`` rows above and ``left`` columns to the left (negative: to the right)."""
-        where = self.channel if channel is None else channel
-        return self.grid[self.rows, where, self.row + 1 - up, self.column + 1 - left]
-
-    def causal(self, channel: int | None = None) -> tuple[Symbols, Symbols, Symbols, Symbols]:
-        """West, north, north-west, north-east; at a border, what lies nearest (zero for the first)."""
-        width = self.grid.shape[3] - 2
-        west = self.at(0, 1, channel) if self.column else self.at(1, 0, channel)
-        if not self.row:
-            return west, west, west, west
-        north = self.at(1, 0, channel)
-        north_west = self.at(1, 1, channel) if self.column else north
-        north_east = self.at(1, -1, channel) if self.column + 1 < width else north
-        return west, north, north_west, north_east
-
-
-class Raw:
-    """Every symbol equally likely: packed bits, for streams too short or too noisy to learn from."""
-
-    def __init__(self, channels: int, levels: int) -> None:
-        self._weights = uniform_prior(levels)
-
-    def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        batch = view.rows.stop - view.rows.start
-        return coder.code(symbols, np.broadcast_to(self._weights, (batch, len(self._weights))))
-
-
-class OrderZero:
-    """Symbol frequencies of each channel."""
-
-    def __init__(self, channels: int, levels: int) -> None:
-        self._models = [AdaptiveModel(uniform_prior(levels), (1,)) for _ in range(channels)]
-
-    def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        batch = view.rows.stop - view.rows.start
-        contexts = [np.zeros(batch, np.int64)]
-        model = self._models[view.channel]
-        coded = coder.code(symbols, model.weights(contexts, batch))
-        model.update(contexts, coded)
-        return coded
-
-
-class Neighbours:
-    """Frequencies under the neighbours west, north, north-west and north-east, and the channel before.
-
-    Neighbours are reduced to at most ``fine`` levels where they count most and ``coarse`` elsewhere.
-    """
-
-    def __init__(self, channels: int, levels: int, fine: int = 8, coarse: int = 4) -> None:
-        self._fine, self._coarse, self._levels = min(fine, levels), min(coarse, levels), levels
-        first, third = self._fine**2, self._coarse**2
-        sizes = (1, first, first * third)
-        self._models = [
-            AdaptiveModel(uniform_prior(levels), sizes if c == 0 else (self._fine, first, first * third))
-            for c in range(min(channels, 2))
-        ]
-
-    def _reduce(self, symbols: Symbols, to: int) -> Symbols:
-        return symbols * to // self._levels
-
-    def _contexts(self, view: View) -> list[Symbols]:
-        west, north, north_west, north_east = view.causal()
-        w, n = self._reduce(west, self._fine), self._reduce(north, self._fine)
-        if view.channel == 0:
-            pair = w * self._fine + n
-            nw, ne = self._reduce(north_west, self._coarse), self._reduce(north_east, self._coarse)
-            return [np.zeros_like(w), pair, (pair * self._coarse + nw) * self._coarse + ne]
-        before = self._reduce(view.at(0, 0, view.channel - 1), self._fine)
-        predicted = _gradient(view, self._levels)
-        pair = before * self._fine + self._reduce(predicted, self._fine)
-        w, n = self._reduce(west, self._coarse), self._reduce(north, self._coarse)
-        return [before, pair, (pair * self._coarse + w) * self._coarse + n]
-
-    def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        contexts = self._contexts(view)
-        model = self._models[min(view.channel, 1)]
-        coded = coder.code(symbols, model.weights(contexts, len(contexts[0])))
-        model.update(contexts, coded)
-        return coded
-
-
-_POWERS = 1 << np.arange(16)
-
-
-class MedianEdge:
-    """Residuals of the median-edge predictor (LOCO-I), under the activity around them."""
-
-    BUCKETS = 10
-
-    def __init__(self, channels: int, levels: int) -> None:
-        self._levels = levels
-        self._models = [
-            AdaptiveModel(residual_prior(levels), (1, self.BUCKETS), strength=4)
-            for _ in range(min(channels, 2))
-        ]
-
-    def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        west, north, north_west, north_east = view.causal()
-        activity = abs(west - north_west) + abs(north_west - north) + abs(north - north_east)
-        bucket = np.minimum(np.searchsorted(_POWERS, activity + 1), self.BUCKETS - 1)
-        contexts = [np.zeros_like(bucket), bucket]
-        predicted = _gradient(view, self._levels)
-        model = self._models[min(view.channel, 1)]
-        residual = None if symbols is None else (symbols - predicted) % self._levels
-        coded = coder.code(residual, model.weights(contexts, len(bucket)))
-        model.update(contexts, coded)
-        return (coded + predicted) % self._levels
-
-
-def _median_edge(view: View, channel: int) -> Symbols:
-    west, north, north_west, _ = view.causal(channel)
-    low, high = np.minimum(west, north), np.maximum(west, north)
-    return np.clip(west + north - north_west, low, high)
-
-
-def _gradient(view: View, levels: int) -> Symbols:
-    """The median-edge prediction, moved by how far it was off in the channel before."""
-    predicted = _median_edge(view, view.channel)
-    if view.channel == 0:
-        return predicted
-    before = view.channel - 1
-    return np.clip(predicted + view.at(0, 0, before) - _median_edge(view, before), 0, levels - 1)
-
-
 # The number of a coder is part of the wire format: never reuse or renumber one.
-CODERS: dict[int, tuple[str, type[Raw] | type[OrderZero] | type[Neighbours] | type[MedianEdge]]] = {
+CODERS: dict[int, tuple[str, type[GridModel]]] = {
     0: ("raw", Raw),
     1: ("order-0", OrderZero),
     2: ("neighbours", Neighbours),
     3: ("median-edge", MedianEdge),
+    4: ("mixed", Mixed),
 }
+_SLOW = 4
 
 
 def code_grid(
-    coder: SymbolCoder, number: int, levels: int, shape: GridShape, symbols: NDArray[np.int64] | None = None
-) -> Symbols:
-    """Write, measure or (``symbols`` left out) read a grid ``[n, channels, height, width]``."""
+    coder: SymbolCoder,
+    number: int,
+    levels: int,
+    shape: GridShape,
+    symbols: NDArray[np.int64] | None = None,
+    labels: Symbols | None = None,
+) -> NDArray[np.uint8]:
+    """Write, measure or (``symbols`` left out) read a grid ``[n, channels, height, width]``.
+
+    ``labels`` ``[n]`` are the classes of the samples, in ascending order; left out, all are of one.
+    """
     n, channels, height, width = shape
-    grid = np.zeros((n, channels, height + 1, width + 2), np.int64)
-    model = CODERS[number][1](channels, levels)
-    for rows, row, column, channel in _schedule(shape, BATCH_WEIGHTS // levels):
-        view = View(grid, rows, channel, row, column)
+    grid = np.zeros((n, channels, height + MARGIN, width + 2 * MARGIN), np.uint8)
+    model_class = CODERS[number][1]
+    model = model_class(shape, levels)
+    order = np.arange(n)
+    known_labels = np.zeros(n, np.int64) if labels is None else labels
+    if model_class.grouped:
+        order = _interleaved(known_labels)
+        known_labels = known_labels[order]
+        symbols = None if symbols is None else symbols[order]
+    for rows, row, column, channel in _schedule(shape, levels, model_class.grouped):
+        view = View(grid, known_labels, rows, channel, row, column)
         known = None if symbols is None else symbols[rows, channel, row, column]
-        grid[rows, channel, row + 1, column + 1] = model.code(coder, view, known)
-    return grid[:, :, 1:, 1:-1]
+        grid[rows, channel, row + MARGIN, column + MARGIN] = model.code(coder, view, known)
+    inner = grid[:, :, MARGIN:, MARGIN:-MARGIN]
+    return inner[np.argsort(order)] if model_class.grouped else inner
 
 
-def coding_work(shape: GridShape, levels: int) -> int:
+def coding_work(shape: GridShape, levels: int, number: int) -> int:
     """What :func:`code_grid` costs at most, in the time that one probability takes: some 100 ns."""
     n, positions = shape[0], shape[1] * shape[2] * shape[3]
     batches = -(-n * levels // BATCH_WEIGHTS)
-    return positions * (_BATCH_WORK * batches + n * (_SYMBOL_WORK + levels))
+    if number != _SLOW:
+        return positions * (_BATCH_WORK * batches + n * (_SYMBOL_WORK + levels))
+    batches = max(batches, -(-n // _MIXED_BATCH)) + ((n - 1) // _FIRST_GROUP).bit_length()
+    decisions = min(levels, 8) + 2 * (levels.bit_length() - 4 if levels > 8 else 0)
+    return positions * decisions * (_MIXED_BATCH_WORK * batches + _MIXED_SYMBOL_WORK * n)
 
 
-def _schedule(shape: GridShape, largest: int) -> Iterator[tuple[slice, int, int, int]]:
+def least_stream(work: int) -> int:
+    """Bytes that a stream has at least if reading it takes ``work``; a shorter one is padded with zeros."""
+    return max(0, -(-(work - _FREE_WORK) // _WORK_PER_BYTE))
+
+
+def _interleaved(labels: Symbols) -> Symbols:
+    """The order that takes the first sample of each class, then the second of each, and so on."""
+    rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    return np.lexsort((labels, rank))
+
+
+def _groups(n: int, grouped: bool) -> Iterator[tuple[int, int]]:
+    """Ranges of samples; each but the first has as many as all before it."""
+    start, stop = 0, min(n, _FIRST_GROUP) if grouped else n
+    while start < n:
+        yield start, stop
+        start, stop = stop, min(n, 2 * stop)
+
+
+def _schedule(shape: GridShape, levels: int, grouped: bool) -> Iterator[tuple[slice, int, int, int]]:
     n, channels, height, width = shape
-    done = 0
-    for row in range(height):
-        for column in range(width):
-            for channel in range(channels):
-                start = 0
-                while start < n:
-                    stop = min(n, start + min(max(1, done), largest))
-                    yield slice(start, stop), row, column, channel
-                    done += stop - start
-                    start = stop
+    largest, done = BATCH_WEIGHTS // levels, 0
+    if grouped:
+        largest = min(largest, _MIXED_BATCH)
+    for first, last in _groups(n, grouped):
+        for row in range(height):
+            for column in range(width):
+                for channel in range(channels):
+                    start = first
+                    while start < last:
+                        stop = min(last, start + min(max(1, done), largest))
+                        yield slice(start, stop), row, column, channel
+                        done += stop - start
+                        start = stop
 
 
-def smallest_coder(symbols: NDArray[np.int64], levels: int) -> tuple[int, float]:
-    """The coder that spends the fewest bits on a grid, and how many it spends."""
+def smallest_coder(
+    symbols: NDArray[np.int64], levels: int, labels: Symbols | None = None, quick: bool = False
+) -> tuple[int, float]:
+    """The coder that spends the fewest bits on a grid, and how many; ``quick`` tries only fast ones."""
     best = (0, symbols.size * float(np.log2(levels)))
     for number in CODERS:
         if number == 0 or (CODERS[number][1] is MedianEdge and levels <= 4):
             continue  # raw is known without trying; residuals of so few levels lose to counts
+        work = coding_work((*symbols.shape,), levels, number)
+        least = 8.0 * least_stream(work)
+        if (number == _SLOW and (quick or work > _MOST_WORK)) or least >= best[1]:
+            continue
         meter = Meter()
-        code_grid(meter, number, levels, (*symbols.shape,), symbols)
-        if meter.bits < best[1]:
-            best = (number, meter.bits)
+        code_grid(meter, number, levels, (*symbols.shape,), symbols, labels)
+        if max(meter.bits, least) < best[1]:
+            best = (number, max(meter.bits, least))
     return best

@@ -40,7 +40,7 @@ class RangeWriter:
         return symbols
 
     def bytes(self) -> bytes:
-        """The stream so far, as little-endian words without the last word's trailing zero bytes."""
+        """The stream so far, as little-endian words without trailing zero bytes."""
         return self._encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fedbits.data.spec import MIN_STD, half
+from fedbits.data.spec import MIN_STD, halves
 from fedbits.errors import DataError
 
 _CHUNK = 1 << 22  # values converted to float64 at once
@@ -27,8 +27,9 @@ def normalisation(samples: Tensor, source: str) -> tuple[tuple[float, ...], tupl
         return tuple((mean / 255).tolist()), tuple((std / 255).clamp_min(_ONE_LEVEL).tolist())
     constant = std <= _NOISE * mean.abs()
     std = torch.where(constant, mean.abs().clamp_min(1.0), std)
-    for feature, (m, s) in enumerate(zip(mean.tolist(), std.tolist(), strict=True)):
-        if not MIN_STD <= s <= 65504 or abs(m - half(m)) > s / 4:
+    stored = halves(mean.tolist())
+    for feature, (m, s, kept) in enumerate(zip(mean.tolist(), std.tolist(), stored, strict=True)):
+        if not MIN_STD <= s <= 65504 or abs(m - kept) > s / 4:
             raise DataError(
                 f"{source}: feature or channel {feature} has mean {m:.6g} and deviation {s:.3g}, which "
                 f"float16 constants cannot normalise: bring the data to a scale of about -1 to 1 first"

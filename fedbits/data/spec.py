@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +15,9 @@ DType = Literal["uint8", "float32"]
 MIN_STD = 1e-4  # a constant feature must not divide by zero; well above the smallest normal float16
 
 
-def half(value: float) -> float:
-    """``value`` rounded to float16, the precision at which a blob carries side information."""
-    return float(np.float16(np.clip(value, -65504, 65504)))
+def halves(values: Sequence[float]) -> tuple[float, ...]:
+    """``values`` rounded to float16, the precision at which a blob carries side information."""
+    return tuple(np.clip(np.asarray(values, float), -65504, 65504).astype(np.float16).astype(float).tolist())
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(half(m) for m in self.mean))
-        object.__setattr__(self, "std", tuple(max(half(s), half(MIN_STD)) for s in self.std))
+        object.__setattr__(self, "mean", halves(self.mean))
+        object.__setattr__(self, "std", halves(np.maximum(self.std, MIN_STD).tolist()))
         if len(self.mean) != self.shape[0] or len(self.std) != self.shape[0]:
             raise ValueError(f"expected {self.shape[0]} means and deviations for shape {self.shape}")
 

@@ -26,12 +26,20 @@ class Parameterization(nn.Module, ABC):
         """Normalised samples ``[n, *sample_shape]`` as the receiver sees them (all or at ``index``)."""
 
     @abstractmethod
-    def rate(self) -> Tensor:
-        """Bits of all that is stored, differentiable; within 1 % of what :meth:`encode` spends."""
+    def rate(self, labels: Tensor) -> Tensor:
+        """Bits of all that is stored, differentiable; within 1 % of what :meth:`encode` spends.
+
+        ``labels`` ``[n]`` are the classes of the samples, ascending: samples of a class resemble each other.
+        """
 
     @abstractmethod
-    def encode(self, message: pb.DistilledSet, coder: SymbolCoder) -> None:
-        """Fill this parameterisation's part of ``message`` and spend its symbols on ``coder``."""
+    def encode(
+        self, message: pb.DistilledSet, coder: SymbolCoder, labels: Tensor, quick: bool = False
+    ) -> None:
+        """Fill this parameterisation's part of ``message`` and spend its symbols on ``coder``.
+
+        ``quick`` spends less time and more bits.
+        """
 
     @abstractmethod
     def tightened(self, strength: float) -> Parameterization:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbits.coding import CODERS, SymbolCoder, code_grid, smallest_coder
@@ -18,6 +20,7 @@ from fedbits.parameterization.tighten import tighten
 from fedbits.quantization import Quantizer, UniformQuantizer
 from fedbits.wire import distilled_set_pb2 as pb
 
+EXACT_EVERY = 10  # refreshes of the rate between two measurements by the best coder, which takes long
 GRID_RATE = 0.01  # learning rate of the grid beside that of the samples: it is shared by all of them
 
 
@@ -64,6 +67,7 @@ class PixelParameterization(Parameterization):
         self.quantizer = quantizer
         self.stored = torch.nn.Parameter(stored)
         self._context_rate = ContextRate(quantizer.levels)
+        self._measured, self._saving = 0, 1.0
 
     @classmethod
     def from_samples(
@@ -94,27 +98,38 @@ class PixelParameterization(Parameterization):
         """Integer symbols ``[n, channels, height, width]`` of everything stored."""
         return self.quantizer.symbols(self.stored)
 
-    def rate(self) -> Tensor:
+    def rate(self, labels: Tensor) -> Tensor:
         position = self.quantizer.position(self.stored)
         if not self.training or self._context_rate.is_stale():
             symbols = self.symbols().cpu().numpy()
-            self._context_rate.refresh(symbols, smallest_coder(symbols, self.quantizer.levels)[1])
+            self._context_rate.refresh(symbols, self._measure(symbols, labels.cpu().numpy()))
         return self._context_rate(position)
 
-    def encode(self, message: pb.DistilledSet, coder: SymbolCoder) -> None:
-        symbols = self.symbols().cpu().numpy()
-        number, _ = smallest_coder(symbols, self.quantizer.levels)
+    def _measure(self, symbols: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+        """Bits of ``symbols``; in training mostly by fast coders, at the ratio last seen to the best one."""
+        bits = smallest_coder(symbols, self.quantizer.levels, labels, quick=True)[1]
+        if not self.training or self._measured % EXACT_EVERY == 0:
+            exact = smallest_coder(symbols, self.quantizer.levels, labels)[1]
+            self._saving = exact / bits if bits else 1.0
+        self._measured += self.training
+        return bits * self._saving
+
+    def encode(
+        self, message: pb.DistilledSet, coder: SymbolCoder, labels: Tensor, quick: bool = False
+    ) -> None:
+        symbols, classes = self.symbols().cpu().numpy(), labels.cpu().numpy()
+        number, _ = smallest_coder(symbols, self.quantizer.levels, classes, quick)
         message.pixel.bits = self.quantizer.bits
         message.pixel.factor_log2 = self.factor.bit_length() - 1
         message.pixel.grid = self.quantizer.side_information()
         message.pixel.coder = number
-        code_grid(coder, number, self.quantizer.levels, (*symbols.shape,), symbols)
+        code_grid(coder, number, self.quantizer.levels, (*symbols.shape,), symbols, classes)
 
     @classmethod
     def decode(
-        cls, message: pb.Pixel, spec: DataSpec, count: int, coder: SymbolCoder
+        cls, message: pb.Pixel, spec: DataSpec, labels: Tensor, coder: SymbolCoder
     ) -> PixelParameterization:
-        """Read ``count`` samples.
+        """Read the samples of ``labels`` ``[n]``, which ascend.
 
         Raises:
             CorruptError: the message declares a grid, factor or coder that does not exist.
@@ -124,7 +139,9 @@ class PixelParameterization(Parameterization):
         factor = 1 << message.factor_log2
         shape = stored_shape(spec, factor)
         quantizer = UniformQuantizer.from_side_information(message.bits, message.grid, shape[0])
-        symbols = code_grid(coder, message.coder, quantizer.levels, (count, *shape))
+        symbols = code_grid(
+            coder, message.coder, quantizer.levels, (len(labels), *shape), labels=labels.numpy()
+        )
         stored = quantizer.lookup(torch.from_numpy(symbols))
         return cls(spec, stored.float(), quantizer, factor)
 

@@ -10,7 +10,7 @@ from fedbits.errors import CorruptError
 from fedbits.quantization.base import Quantizer, half, half_straight_through, round_straight_through
 
 _SMALLEST_STEP = 2.0**-14  # the smallest normal float16
-_SMALLEST_RATIO = 2.0**-19  # of step to low: below it, float32 values could no longer be told apart
+_SMALLEST_RATIO = 2.0**-18  # of step to low: below it, float32 values could no longer be told apart
 
 
 class UniformQuantizer(Quantizer):
@@ -40,7 +40,7 @@ class UniformQuantizer(Quantizer):
         return half_straight_through(self.low).view(shape), step.view(shape)
 
     def _positive_step(self) -> Tensor:
-        smallest = (self.low.detach().abs() * 2 * _SMALLEST_RATIO).clamp(min=_SMALLEST_STEP)
+        smallest = (self.low.detach().abs() * _SMALLEST_RATIO).clamp(min=_SMALLEST_STEP)
         return torch.maximum(self.step, smallest)
 
     def position(self, values: Tensor) -> Tensor:
@@ -71,8 +71,9 @@ class UniformQuantizer(Quantizer):
             raise CorruptError(
                 f"a grid of {bits} bits and {len(side)} bytes does not fit {channels} channels"
             )
-        pairs = np.frombuffer(side, dtype="<f2").reshape(channels, 2).astype(np.float32)
+        stored = np.frombuffer(side, dtype="<f2").reshape(channels, 2)
+        pairs = np.where(np.isfinite(stored), stored, 0).astype(np.float32)
         smallest = np.maximum(np.abs(pairs[:, 0]) * _SMALLEST_RATIO, _SMALLEST_STEP)
-        if not np.isfinite(pairs).all() or (pairs[:, 1] < smallest).any():
+        if not np.isfinite(stored).all() or (pairs[:, 1] < smallest).any():
             raise CorruptError("the quantisation grid is not finite with steps of a usable size")
         return cls(bits, torch.from_numpy(pairs[:, 0]), torch.from_numpy(pairs[:, 1]))

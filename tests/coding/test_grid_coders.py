@@ -28,15 +28,15 @@ SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 6), st.
 LEVELS = st.sampled_from([2, 3, 4, 8, 16, 100, 256])
 
 
-def written(number: int, levels: int, symbols: np.ndarray) -> bytes:
+def written(number: int, levels: int, symbols: np.ndarray, labels: np.ndarray | None = None) -> bytes:
     writer = RangeWriter()
-    code_grid(writer, number, levels, symbols.shape, symbols)
+    code_grid(writer, number, levels, symbols.shape, symbols, labels)
     return writer.bytes()
 
 
-def metered(number: int, levels: int, symbols: np.ndarray) -> float:
+def metered(number: int, levels: int, symbols: np.ndarray, labels: np.ndarray | None = None) -> float:
     meter = Meter()
-    code_grid(meter, number, levels, symbols.shape, symbols)
+    code_grid(meter, number, levels, symbols.shape, symbols, labels)
     return meter.bits
 
 
@@ -47,9 +47,11 @@ def test_any_grid_comes_back(
     number: int, shape: tuple[int, int, int, int], levels: int, smooth: bool, seed: int
 ) -> None:
     symbols = make_grid(shape, levels, smooth, seed)
-    stream = written(number, levels, symbols)
-    assert np.array_equal(code_grid(RangeReader(stream), number, levels, shape), symbols)
-    ideal = metered(number, levels, symbols) / 8
+    labels = np.sort(np.random.default_rng(seed).integers(0, 4, shape[0]))
+    stream = written(number, levels, symbols, labels)
+    read = code_grid(RangeReader(stream), number, levels, shape, labels=labels)
+    assert np.array_equal(read, symbols)
+    ideal = metered(number, levels, symbols, labels) / 8
     assert len(stream) <= 1.001 * ideal + 4
 
 
@@ -65,10 +67,10 @@ def test_extreme_grids_come_back(number: int, value: int) -> None:
 @pytest.mark.parametrize("levels", [4, 8, 16, 256])
 def test_what_learns_beats_packed_bits_on_smooth_content(levels: int) -> None:
     symbols = make_grid((20, 1, 8, 8), levels, True, 0)
-    raw, order_zero, neighbours, median_edge = (metered(number, levels, symbols) for number in NUMBERS)
+    raw, order_zero, neighbours, median_edge, mixed = (metered(n, levels, symbols) for n in NUMBERS)
     assert raw == pytest.approx(symbols.size * np.log2(levels))
     assert levels == 256 or order_zero < raw  # as many levels are too many to learn from so few symbols
-    assert min(neighbours, median_edge) < min(raw, order_zero)
+    assert max(min(neighbours, median_edge), mixed) < min(raw, order_zero)
 
 
 def test_a_second_channel_that_follows_the_first_costs_little() -> None:
@@ -85,6 +87,23 @@ def test_the_smallest_coder_is_the_smallest(levels: int, smooth: bool) -> None:
     assert bits == pytest.approx(metered(number, levels, symbols))
     tried = [n for n in NUMBERS if levels > 4 or CODERS[n][0] != "median-edge"]
     assert bits <= min(metered(n, levels, symbols) for n in tried) + 1e-6
+
+
+def test_what_samples_of_a_class_share_is_coded_once() -> None:
+    """Where every sample is its class's pattern, mixing needs far fewer bits if it knows the classes."""
+    patterns = make_grid((5, 1, 8, 8), 4, False, 0)
+    labels = np.repeat(np.arange(5), 40)
+    known, unknown = (metered(4, 4, patterns[labels], given) for given in (labels, None))
+    assert known < 0.7 * unknown
+    assert known < 0.5 * metered(2, 4, patterns[labels])
+
+
+def test_quick_choices_leave_out_the_mixed_coder() -> None:
+    symbols = make_grid((50, 1, 8, 8), 4, True, 0)
+    assert smallest_coder(symbols, 4)[0] == 4
+    number, bits = smallest_coder(symbols, 4, quick=True)
+    assert number in (1, 2)
+    assert bits == pytest.approx(metered(number, 4, symbols))
 
 
 def test_noise_is_best_left_raw() -> None:
@@ -123,10 +142,11 @@ def test_large_batches_are_cut_and_come_back(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_work_counts_batches_and_probabilities() -> None:
-    one = coding_work((1, 1, 1, 1), 2)
-    assert coding_work((1, 3, 5, 7), 2) == 105 * one
-    assert one < coding_work((10, 1, 1, 1), 2) < 10 * one
-    assert coding_work((1 << 22, 1, 1, 1), 256) > 1 << 30
+    for number in NUMBERS:
+        one = coding_work((1, 1, 1, 1), 2, number)
+        assert coding_work((1, 3, 5, 7), 2, number) == 105 * one
+        assert one < coding_work((10, 1, 1, 1), 2, number) < 10 * one
+        assert coding_work((1 << 22, 1, 1, 1), 256, number) > 1 << 30
 
 
 def test_the_bytes_do_not_depend_on_threads() -> None:

@@ -37,12 +37,17 @@ def made(shape: tuple[int, ...], bits: int = 3, factor: int = 1, seed: int = 0, 
     return stored
 
 
+def labels_of(stored: PixelParameterization) -> torch.Tensor:
+    """Classes of about equal size."""
+    return torch.arange(len(stored)) * 3 // len(stored)
+
+
 def sent(stored: PixelParameterization) -> tuple[PixelParameterization, int]:
     """What a receiver gets, and the bytes of the stream."""
-    message, writer = pb.DistilledSet(), RangeWriter()
-    stored.encode(message, writer)
+    message, writer, labels = pb.DistilledSet(), RangeWriter(), labels_of(stored)
+    stored.encode(message, writer, labels)
     stream = writer.bytes()
-    received = PixelParameterization.decode(message.pixel, stored.spec, len(stored), RangeReader(stream))
+    received = PixelParameterization.decode(message.pixel, stored.spec, labels, RangeReader(stream))
     return received, len(stream)
 
 
@@ -71,7 +76,7 @@ def test_the_rate_of_what_is_on_the_grid_is_what_encoding_spends(
 ) -> None:
     received, size = sent(made(shape, bits, factor, seed, dtype))
     for mode in (True, False):
-        rate = received.train(mode).rate()
+        rate = received.train(mode).rate(labels_of(received))
         assert 0 <= float(rate.detach()) <= 8 * size + 8
         assert 8 * size <= 1.01 * float(rate.detach()) + 32
 
@@ -80,17 +85,17 @@ def test_the_rate_of_what_is_on_the_grid_is_what_encoding_spends(
 def test_the_rate_of_trained_samples(bits: int) -> None:
     stored = make_set(make_data((1, 12, 12), [20, 20, 20]), 20, bits).parameterization.eval()
     _, size = sent(stored)
-    assert stored.rate().item() == pytest.approx(8 * size, rel=0.01, abs=32)
+    assert stored.rate(labels_of(stored)).item() == pytest.approx(8 * size, rel=0.01, abs=32)
 
 
 def test_the_rate_falls_where_its_gradient_says() -> None:
     stored = make_set(make_data((1, 12, 12), [20, 20, 20]), 20, 3).parameterization.train()
-    before = stored.rate()
+    before = stored.rate(labels_of(stored))
     before.backward()
     assert bool(stored.stored.grad.isfinite().all())
     with torch.no_grad():
         stored.stored -= 0.1 * stored.quantizer.step.item() * stored.stored.grad.sign()
-    assert float(stored.rate().detach()) < float(before.detach())
+    assert float(stored.rate(labels_of(stored)).detach()) < float(before.detach())
 
 
 def test_the_gradient_points_to_cheaper_symbols() -> None:
@@ -191,15 +196,17 @@ def test_flat_samples_have_no_resolution_to_trade() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"factor_log2": 4}, {"coder": 4}, {"bits": 0}, {"bits": 9}, {"grid": b"abc"}]
+    "change", [{"factor_log2": 4}, {"coder": 99}, {"bits": 0}, {"bits": 9}, {"grid": b"abc"}]
 )
 def test_messages_that_no_encoder_writes(change: dict[str, object]) -> None:
-    message, writer = pb.DistilledSet(), RangeWriter()
-    made((1, 4, 4)).encode(message, writer)
+    message, writer, stored = pb.DistilledSet(), RangeWriter(), made((1, 4, 4))
+    stored.encode(message, writer, labels_of(stored))
     for name, value in change.items():
         setattr(message.pixel, name, value)
     with pytest.raises(CorruptError):
-        PixelParameterization.decode(message.pixel, make_spec((1, 4, 4)), 8, RangeReader(writer.bytes()))
+        PixelParameterization.decode(
+            message.pixel, make_spec((1, 4, 4)), labels_of(stored), RangeReader(writer.bytes())
+        )
 
 
 def test_description() -> None:
