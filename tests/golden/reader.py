@@ -1,0 +1,203 @@
+"""An independent reader of fedbits blobs, written from docs/format.md alone.
+
+It shares no code with fedbits and uses neither protobuf nor constriction nor torch, so that what it decodes
+depends on the document only. Headings and comments name the document's sections; sections 5 and 6 are in
+reader_stream.py. It is slow (thousands of symbols a second), and refuses what section 9 says that every
+decoder must refuse.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from golden.reader_stream import CODERS, Array, least_length, read_grid, require
+
+# --- Section 3: the message ---------------------------------------------------------------------------------
+
+VARINT, BYTES = 0, 2  # wire types
+
+
+class Message:
+    """The fields of a protobuf message; one of another wire type than is asked for does not exist."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._fields = [field for data in pieces for field in _fields(data)]  # number, wire type, value
+
+    def all(self, number: int, kind: int) -> list[Any]:
+        return [value for n, k, value in self._fields if (n, k) == (number, kind)]
+
+    def number(self, number: int) -> int:
+        return [0, *self.all(number, VARINT)][-1]
+
+    def bytes(self, number: int) -> bytes:
+        return [b"", *self.all(number, BYTES)][-1]
+
+    def text(self, number: int) -> str:
+        return ["", *(value.decode() for value in self.all(number, BYTES))][-1]
+
+    def numbers(self, number: int) -> list[int]:
+        found = []
+        for n, kind, value in self._fields:
+            if n == number and kind == VARINT:
+                found.append(value)
+            at = 0
+            while n == number and kind == BYTES and at < len(value):
+                one, at = _varint(value, at)
+                found.append(one % 2**32)
+        return found
+
+    def message(self, number: int) -> Message:
+        return Message(*self.all(number, BYTES))
+
+    def last_of(self, *choices: tuple[int, int]) -> int:
+        """Which of some fields, given as (number, wire type), came last; 0 if none came."""
+        return [0, *(number for number, kind, _ in self._fields if (number, kind) in choices)][-1]
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        require(0 < number < 1 << 29 and kind in (0, 1, 2, 5), "the message is malformed")
+        value, size = 0, {1: 8, 5: 4}.get(kind, 0)
+        if kind in (VARINT, BYTES):
+            value, at = _varint(data, at)
+            size = value if kind == BYTES else 0
+        require(at + size <= len(data), "the message ends within a field")
+        yield number, kind, value % 2**32 if kind == VARINT else data[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for index in range(10):
+        require(at + index < len(data), "the message ends within a number")
+        value |= (data[at + index] & 127) << 7 * index
+        if data[at + index] < 128:
+            return value % 2**64, at + index + 1
+    raise ValueError("a number of more than ten bytes")
+
+
+# --- Section 4: task, class counts, recipe ------------------------------------------------------------------
+
+
+@dataclass
+class Task:
+    name: str
+    shape: tuple[int, ...]
+    classes: int
+    mean: Array  # float32, exactly the float16 values, as is the deviation
+    std: Array
+    floating: bool = False
+
+
+KNOWN = {  # name, shape, classes, float16 words of the means and of the deviations
+    1: ("digits", (1, 8, 8), 10, "34e7 3605"),
+    2: ("mnist", (1, 28, 28), 10, "302f 34ee"),
+    3: ("fashion_mnist", (1, 28, 28), 10, "3493 35a6"),
+    4: ("cifar10", (3, 32, 32), 10, "37dd 37b7 3725 33e7 33cb 3430"),
+    5: ("cifar100", (3, 32, 32), 100, "380f 37c9 370e 3447 341a 346b"),
+}
+RECIPES = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
+LEAST_STD = np.float32(0x068E * 2.0**-24)
+
+
+def _task(message: Message) -> Task:
+    task, known = message.message(2), message.number(1)
+    name, shape, classes, data = task.text(1), tuple(task.numbers(2)), task.number(3), task.bytes(4)
+    if message.last_of((1, VARINT), (2, BYTES)) == 1:
+        require(known in KNOWN, "an unknown data set")
+        name, shape, classes, words = KNOWN[known]
+        mean, std = np.split(np.array([int(word, 16) for word in words.split()], "<u2").view("<f2"), 2)
+        return Task(name, shape, classes, mean.astype(np.float32), std.astype(np.float32))
+    require(len(shape) in (1, 3) and all(0 < side < 1 << 24 for side in shape), "a wrong shape")
+    require(0 < classes <= 1 << 20, "a wrong number of classes")
+    require(len(data) == 4 * shape[0], "a normalisation of a wrong length")
+    mean, std = np.split(np.frombuffer(data, "<f2").astype(np.float32), 2)
+    require(bool(np.isfinite([mean, std]).all() and (std > 0).all()), "a wrong normalisation")
+    return Task(name, shape, classes, mean, np.maximum(std, LEAST_STD), task.number(5) != 0)
+
+
+def _counts(message: Message, classes: int) -> list[int]:
+    counts = message.numbers(3)
+    counts = counts * classes if len(counts) == 1 else counts
+    require(len(counts) == classes and sum(counts) > 0, "wrong class counts")
+    return counts
+
+
+def _recipe(message: Message) -> str:
+    name = message.text(7)
+    if message.last_of((6, VARINT), (7, BYTES)) == 6:
+        return RECIPES.get(message.number(6), f"recipe {message.number(6)}")
+    return name
+
+
+# --- Section 7: symbols to samples --------------------------------------------------------------------------
+
+
+def upsampled(values: Array, factor: int, axis: int) -> Array:
+    size = values.shape[axis]
+    place = np.maximum(2 * np.arange(size * factor) + 1 - factor, 0)
+    first = place // (2 * factor)
+    shape = [-1 if axis == a else 1 for a in range(values.ndim)]
+    share = (place % (2 * factor) / (2 * factor)).reshape(shape)
+    second = np.minimum(first + 1, size - 1)
+    return values.take(first, axis) * (1 - share) + values.take(second, axis) * share
+
+
+def _samples(pixel: Message, stream: bytes, task: Task, counts: list[int]) -> Array:
+    bits, factor_log2, grid, coder = pixel.number(1), pixel.number(2), pixel.bytes(3), pixel.number(4)
+    require(1 <= bits <= 8 and factor_log2 <= 3 and coder in CODERS, "unknown bits, factor or coder")
+    image, n = len(task.shape) == 3, sum(counts)
+    factor = 1 << factor_log2 if image else 1
+    channels, height, width = task.shape if image else (1, 1, task.shape[0])
+    stored = (n, channels, -(-height // factor), -(-width // factor))
+    require(len(grid) == 4 * channels, "a grid of a wrong length")
+    low, step = np.frombuffer(grid, "<f2").astype(np.float64).reshape(-1, 2).T[:, :, None, None]
+    require(bool(np.isfinite([low, step]).all()), "a grid that is not finite")
+    require(bool((step >= np.maximum(abs(low) * 2.0**-18, 2.0**-14)).all()), "a step that is too small")
+    require(len(stream) >= least_length(stored, 2**bits, coder), "a stream that is too short")
+    values = low + step * read_grid(stream, coder, 2**bits, stored, counts)
+    if factor > 1:
+        values = upsampled(upsampled(values, factor, 3), factor, 2)[:, :, :height, :width]
+    return values.astype(np.float32).reshape(n, *task.shape)
+
+
+# --- Section 2: the blob ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Decoded:
+    task: Task
+    counts: list[int]
+    recipe: str
+    samples: Array  # float32 [n, *task.shape], normalised
+
+    def raw(self) -> Array:
+        """Samples as the data itself is: uint8 or float32."""
+        columns = (-1, *[1] * (len(self.task.shape) - 1))
+        values = self.samples * self.task.std.reshape(columns) + self.task.mean.reshape(columns)
+        return values if self.task.floating else (values * np.float32(255)).round().clip(0, 255).astype("u1")
+
+
+def read(blob: bytes) -> Decoded:
+    """Everything in a blob.
+
+    Raises:
+        ValueError: it is not a blob of version 1 that a decoder should read.
+    """
+    require(len(blob) >= 14, "shorter than a header")
+    magic, version, flags, length, checksum = struct.unpack_from("<4sBBII", blob)
+    require(magic == b"FBIT" and version == 1 and flags == 0, "not a blob of version 1")
+    require(len(blob) == 14 + length and zlib.crc32(blob[4:10] + blob[14:]) == checksum, "damaged")
+    message = Message(blob[14:])
+    task = _task(message)
+    counts, recipe = _counts(message, task.classes), _recipe(message)
+    require(message.last_of((4, BYTES)) == 4, "no samples")
+    return Decoded(task, counts, recipe, _samples(message.message(4), message.bytes(5), task, counts))
