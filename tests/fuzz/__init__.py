@@ -1,0 +1,1 @@
+"""Fuzzing of the decoder: what is checked (target), how inputs are made (mutate, make_corpus, guided)."""

@@ -1,0 +1,216 @@
+"""Write the seed corpus: small blobs of every form, those that ask for much, and those that are wrong.
+
+    python tests/fuzz/make_corpus.py
+
+Files of other names stay: put inputs that once broke something there, named ``found-*``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from making import make_data, make_set, message_of, packed  # noqa: E402
+
+from fedbits.coding import CODERS  # noqa: E402
+from fedbits.container import encode  # noqa: E402
+from fedbits.data import TensorData  # noqa: E402
+from fedbits.data.known import KNOWN  # noqa: E402
+from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
+from fuzz.mutate import HEADER, varint  # noqa: E402
+
+Change = Callable[[pb.DistilledSet], object]
+
+SMALLEST_HALF, NAN, INFINITY = 6e-8, float("nan"), float("inf")
+
+
+def seeds() -> dict[str, bytes]:
+    """Every seed by its name."""
+    golden = {f"golden-{path.stem}": path.read_bytes() for path in FOLDER.parent.glob("golden/*.fbits")}
+    return {**golden, **valid(), **hostile(), **values(), **wires(), **files()}
+
+
+def valid() -> dict[str, bytes]:
+    """What an encoder writes: every coder, and every kind of task."""
+    made = {}
+    for number, (name, _) in CODERS.items():
+        for form, shape in {"flat": (5,), "gray": (1, 4, 3), "colour": (3, 2, 3)}.items():
+            distilled = make_set(make_data(shape, [2, 2], number), bits=number % 8 + 1)
+            with mock.patch(
+                "fedbits.parameterization.pixel.smallest_coder", lambda *_, n=number, **__: (n, 0.0)
+            ):
+                made[f"{name}-{form}"] = encode(distilled)
+    for number, factor in {1: 2, 2: 4, 4: 8, 5: 8}.items():
+        spec = KNOWN[number]
+        samples = torch.arange(spec.classes * spec.elements) * 37 % 256
+        data = TensorData(spec, samples.view(-1, *spec.shape).to(torch.uint8), torch.arange(spec.classes))
+        made[f"known-{spec.name}"] = encode(make_set(data, 1, 1, factor))
+    made["one-value"] = encode(make_set(make_data((1,), [1])))
+    made["eight-bits"] = encode(make_set(make_data((1, 3, 3), [2]), bits=8))
+    made["odd-sides"] = encode(make_set(make_data((2, 9, 17), [1, 1]), factor=8))
+    made["floating"] = encode(make_set(make_data((7,), [3, 1], dtype="float32")))
+    made["empty-classes"] = encode(make_set(make_data((1, 2, 2), [0, 2, 0, 1]), recipe="my own"))
+    made["many-classes"] = encode(make_set(make_data((2,), [1] * 300), bits=1))
+    return {f"valid-{name}": blob for name, blob in made.items()}
+
+
+def hostile() -> dict[str, bytes]:
+    """Few bytes that ask for as much as the limits of a fuzzed input admit."""
+    made = {}
+    for number, (name, _) in CODERS.items():
+        made[f"long-{name}"] = described((1, 1, 499), [1], 1, number)
+        made[f"thin-{name}"] = described((1, 1, 1), [66_000], 1, number)
+        made[f"deep-{name}"] = described((100, 1, 1), [2], 8, number)
+    made["grows"] = described((1, 8, 8), [98_000], 1, 0, factor_log2=3)
+    made["grows-and-is-cut"] = described((1, 1, 1), [9_000], 1, 0, factor_log2=3)
+    made["grows-beyond"] = described((1, 8, 8), [1 << 20], 1, 0, factor_log2=3)
+    made["classes"] = described((1,), [1], 1, 0, classes=1 << 13)
+    made["most-classes"] = described((1,), [1], 1, 0, classes=1 << 20)
+    made["samples"] = described((1,), [(1 << 32) - 1], 1, 0, classes=9)
+    made["pixels"] = described((1, (1 << 24) - 1, (1 << 24) - 1), [1], 1, 0)
+    made["counts"] = changed(lambda m: m.class_counts.extend([0] * 3000))
+    made["sides"] = changed(lambda m: m.task_described.shape.extend([1] * 3000))
+    made["features"] = described((200,), [1], 2, 1)
+    return {f"hostile-{name}": blob for name, blob in made.items()}
+
+
+def described(
+    shape: tuple[int, ...],
+    counts: list[int],
+    bits: int,
+    coder: int,
+    factor_log2: int = 0,
+    classes: int = 1,
+    stream: bytes = bytes(16),
+) -> bytes:
+    """A blob of a task of its own, with a stream of which every coder makes something."""
+    task = pb.Task(
+        name="x", shape=shape, classes=classes, normalisation=halves([0] * shape[0], [1] * shape[0])
+    )
+    channels = shape[0] if len(shape) == 3 else 1
+    grid = halves([0, 1] * channels)
+    pixel = pb.Pixel(bits=bits, coder=coder, factor_log2=factor_log2, grid=grid)
+    return packed(pb.DistilledSet(task_described=task, class_counts=counts, pixel=pixel, stream=stream))
+
+
+def halves(*lists: list[float]) -> bytes:
+    """Numbers as float16."""
+    return np.concatenate(lists).astype("<f2").tobytes()
+
+
+def tiny_blob() -> bytes:
+    """A valid blob of 2×2×2 images in 3 classes, of which one is empty."""
+    return encode(make_set(make_data((2, 2, 2), [1, 0, 2])))
+
+
+def changed(change: Change) -> bytes:
+    """The tiny blob with its message changed."""
+    message = message_of(tiny_blob())
+    change(message)
+    return packed(message)
+
+
+def values() -> dict[str, bytes]:
+    """Values that no encoder writes."""
+
+    def grid(*numbers: float) -> Change:
+        return lambda m: setattr(m.pixel, "grid", halves(list(numbers)))
+
+    def normalisation(*numbers: float) -> Change:
+        return lambda m: setattr(m.task_described, "normalisation", halves(list(numbers)))
+
+    def stream(data: bytes) -> Change:
+        return lambda m: setattr(m, "stream", data)
+
+    changes: dict[str, Change] = {
+        "grid-nan": grid(NAN, 1, 0, 1),
+        "grid-signalling-nan": lambda m: setattr(m.pixel, "grid", b"\1\x7d\0\x3c" * 2),
+        "grid-infinite": grid(0, 1, -INFINITY, INFINITY),
+        "grid-denormal": grid(SMALLEST_HALF, SMALLEST_HALF, 0, 1),
+        "grid-smallest": grid(-0.0, 2**-14, 65504, 0.125),
+        "grid-nearly-too-fine": grid(65504, 0.1251, 32768, 0.0625),
+        "grid-largest": grid(-65504, 65504, 65504, 65504),
+        "normalisation-nan": normalisation(0, 0, NAN, 1),
+        "normalisation-denormal": normalisation(SMALLEST_HALF, -0.0, SMALLEST_HALF, 6.1e-5),
+        "normalisation-largest": normalisation(65504, -65504, 65504, 65504),
+        "stream-empty": stream(b""),
+        "stream-zeros": stream(bytes(40)),
+        "stream-ones": stream(b"\xff" * 40),
+        "stream-odd": stream(b"\x01\x02\x03"),
+        "no-side": lambda m: m.task_described.shape.__setitem__(1, 0),
+        "flat": lambda m: m.task_described.shape.__setitem__(slice(None), [8]),
+        "unknown-coder": lambda m: setattr(m.pixel, "coder", 200),
+        "unknown-data-set": lambda m: setattr(m, "known_task", 99),
+        "unknown-recipe": lambda m: setattr(m, "recipe_number", 99),
+        "named-like-a-known-one": lambda m: setattr(m.task_described, "name", "digits"),
+        "name-of-lines": lambda m: setattr(m.task_described, "name", "a\nb\0é\u2028" * 20),
+        "factor-16": lambda m: setattr(m.pixel, "factor_log2", 4),
+        "no-pixel": lambda m: m.ClearField("pixel"),
+    }
+    return {f"value-{name}": changed(change) for name, change in changes.items()}
+
+
+def wires() -> dict[str, bytes]:
+    """Messages written as protobuf admits them, or does not, but no encoder would."""
+    body = tiny_blob()[HEADER:]
+    additions = {
+        "unknown-fields": b"\x78\x01" * 200 + b"\x7a\x03abc" * 50,
+        "groups": b"\x7b" * 99 + b"\x7c" * 99,
+        "groups-too-deep": b"\x7b" * 999,
+        "counts-unpacked": b"\x18\x00" * 2 + b"\x1a\x01\x00",
+        "long-varint": b"\x30" + b"\x81" + b"\x80" * 8 + b"\x00",
+        "too-long-varint": b"\x30" + b"\xff" * 11,
+        "repeated-messages": b"\x12\x00\x22\x00" * 300,
+        "both-tasks": b"\x08\x03",
+        "both-tasks-many-times": b"\x08\x03\x12\x00" * 200,
+        "both-recipes": b"\x3a\x01a\x30\x01\x3a\x02bc",
+        "field-zero": b"\x00\x00",
+        "last-field": varint(((1 << 29) - 1) << 3) + b"\x00",
+        "wrong-kind": b"\x2d\x00\x00\x00\x00",
+        "length-beyond": b"\x2a\xff\xff\xff\xff\x07",
+        "name-not-utf-8": b"\x12\x04\x0a\x02\xff\xfe",
+        "recipe-not-utf-8": b"\x3a\x02\xc0\x80",
+    }
+    return {
+        "wire-nothing": packed(b""),
+        "wire-noise": packed(b"\xff" * 20),
+        "wire-cut": packed(body[:-9]),
+        **{f"wire-{name}": packed(body + added) for name, added in additions.items()},
+    }
+
+
+def files() -> dict[str, bytes]:
+    """Files that are no blobs, or damaged ones."""
+    blob = tiny_blob()
+    made = {
+        "empty": b"",
+        "one-byte": b"F",
+        "magic": b"FBIT",
+        "header": blob[:HEADER],
+        "truncated": blob[:-1],
+        "appended": blob + b"\0",
+        "checksum": blob[:-1] + bytes([blob[-1] ^ 1]),
+        "version": packed(blob[HEADER:], version=200),
+        "version-zero": packed(blob[HEADER:], version=0),
+        "flags": packed(blob[HEADER:], flags=1),
+        "length": blob[:6] + b"\xff\xff\xff\xff" + blob[10:],
+        "another": b"PK\3\4" + blob,
+    }
+    return {f"file-{name}": data for name, data in made.items()}
+
+
+def main() -> None:
+    for name, blob in seeds().items():
+        (FOLDER / "corpus" / f"{name}.fbits").write_bytes(blob)
+
+
+if __name__ == "__main__":
+    main()
