@@ -67,7 +67,10 @@ class BitMixer:
     def code(
         self, coder: SymbolCoder, decision: int, hashes: Hashes, selector: Symbols, bits: Symbols | None
     ) -> Symbols:
-        """Code ``bits`` ``[m]``, or read them, under ``hashes`` ``[inputs, m]`` and ``selector`` ``[m]``."""
+        """Code ``bits`` ``[m]``, or read them, under ``hashes`` ``[inputs, m]`` and ``selector`` ``[m]``.
+
+        ``m`` is at most 2**14: counts of a batch must fit int16.
+        """
         slots = (((hashes + np.uint64(decision)) * _SPREAD) >> self._shift).astype(np.int64) + self._offsets
         zeros, ones = self._zeros[slots], self._ones[slots]
         logits = _LOG_COUNTS[ones] - _LOG_COUNTS[zeros]
