@@ -109,7 +109,8 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
         worth_it = max(min(enough * candidates.classes, candidates.total), candidates.classes)
         if _hopeless(candidates, recipe, config, worth_it, limit):
             continue
-        if _size(candidates, recipe, config, worth_it) <= limit:
+        everything = worth_it == candidates.total  # no more samples can fill what a rough size leaves over
+        if _size(candidates, recipe, config, worth_it, quick=not everything) <= limit:
             return _largest(candidates, recipe, config, worth_it, limit)
     leanest = forms[-1][0]
     smallest = _size(candidates, recipe, leanest, candidates.classes, quick=False)
