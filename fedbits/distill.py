@@ -18,8 +18,7 @@ from fedbits.errors import DataError
 from fedbits.fit import check_budget, fit
 from fedbits.matching import DistributionMatching, Objective
 from fedbits.parameterization import Parameterization
-from fedbits.parameterization.pixel import EXACT_EVERY
-from fedbits.parameterization.rate import REFRESH
+from fedbits.parameterization.rate import EXACT_EVERY, REFRESH
 from fedbits.plan import Candidates, make_plan, start
 from fedbits.progress import SILENT, Progress
 from fedbits.recipes import Recipe

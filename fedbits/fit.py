@@ -60,14 +60,15 @@ def _tighten(distilled: DistilledSet, budget: int) -> DistilledSet:
     low, high = -4.0, math.log10(_STRONGEST)
     best = _tightened(distilled, _STRONGEST)
     for _ in range(_BISECTIONS):
-        if len(encode(best)) >= 0.995 * budget:
-            break
         middle = (low + high) / 2
         candidate = _tightened(distilled, 10**middle)
-        if len(encode(candidate)) <= budget:
-            best, high = candidate, middle
-        else:
+        size = len(encode(candidate))
+        if size > budget:
             low = middle
+            continue
+        best, high = candidate, middle
+        if size >= 0.995 * budget:
+            break
     return best
 
 

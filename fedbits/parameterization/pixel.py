@@ -15,12 +15,11 @@ from fedbits.coding import CODERS, SymbolCoder, code_grid, smallest_coder
 from fedbits.data.spec import DataSpec
 from fedbits.errors import CorruptError
 from fedbits.parameterization.base import Parameterization
-from fedbits.parameterization.rate import ContextRate
+from fedbits.parameterization.rate import EXACT_EVERY, ContextRate
 from fedbits.parameterization.tighten import tighten
 from fedbits.quantization import Quantizer, UniformQuantizer
 from fedbits.wire import distilled_set_pb2 as pb
 
-EXACT_EVERY = 10  # refreshes of the rate between two measurements by the best coder, which takes long
 GRID_RATE = 0.01  # learning rate of the grid beside that of the samples: it is shared by all of them
 
 

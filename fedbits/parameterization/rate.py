@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 REFRESH = 10  # steps between two measurements; symbols move slowly
+EXACT_EVERY = 10  # measurements between two by the best coder, which takes long
 _REDUCED = 8  # levels to which neighbours are reduced, as the coder does
 _STRENGTH = 2.0  # observations that the context-free frequencies are worth
 
