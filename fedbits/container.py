@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
 from fedbits.budget import Ledger
 from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work, least_stream
-from fedbits.data.known import KNOWN, known_number
+from fedbits.coding.view import MARGIN
 from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
-from fedbits.errors import CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
+from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
 from fedbits.parameterization import PixelParameterization
+from fedbits.parameterization.base import Part
 from fedbits.parameterization.pixel import stored_shape
+from fedbits.task_message import read_task as _read_task
+from fedbits.task_message import write_task
 from fedbits.wire import distilled_set_pb2 as pb
 
 MAGIC = b"FBIT"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
+
+_SAMPLE_BYTES = 40  # labels and orders
+_CHANNEL_NUMBERS = 128  # what the objects of a channel's model take besides its counts
+# Numbers that a stream of no bytes may stand for, and how many more for each of its bytes.
+_FREE_NUMBERS, _NUMBERS_PER_BYTE = 1 << 22, 1 << 11
+_CLASS_WORK = 1 << 14  # of a stream of its own, besides that of its symbols: a model starts anew
 
 # Numbers are part of the wire format; any other recipe travels by its name.
 RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
@@ -32,42 +43,72 @@ RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a receiver is willing to decode; everything is checked before memory is taken for it."""
+    """What a receiver is willing to decode; everything is checked before memory is taken for it.
 
-    blob_bytes: int = 1 << 28
+    Attributes:
+        blob_bytes: of the whole blob.
+        samples: of all classes.
+        elements: numbers in all decoded samples, 4 bytes each; decoding takes at most 8 for each.
+        work: in units of some 100 ns; see :func:`fedbits.coding.coding_work`.
+    """
+
+    blob_bytes: int = 1 << 29
     samples: int = 1 << 22
-    elements: int = 1 << 26  # numbers in all decoded samples; each takes some 25 bytes while it is decoded
-    work: int = 1 << 30  # in units of some 100 ns: see fedbits.coding.coding_work
+    elements: int = 1 << 28
+    work: int = 1 << 30
 
 
-def encode(distilled: DistilledSet, quick: bool = False) -> bytes:
-    """The set as one self-contained blob; ``quick`` takes less time, and some more bytes."""
+def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False) -> bytes:
+    """The set as one self-contained blob.
+
+    Args:
+        quick: take less time, and some more bytes.
+        per_class: code each class by itself, so that some can be decoded without the others. It takes more
+            bytes, as no class learns from another.
+    """
     message = pb.DistilledSet()
-    _write_task(message, distilled.spec)
+    write_task(message, distilled.spec)
     counts = distilled.class_counts()
     message.class_counts.extend(counts[:1] if len(set(counts)) == 1 else counts)
     _write_recipe(message, distilled.recipe)
-    writer = RangeWriter()
-    distilled.parameterization.encode(message, writer, distilled.labels, quick)
-    work = _decoding_work(message, distilled.spec, len(distilled))
-    message.stream = writer.bytes().ljust(least_stream(work), b"\0")
+    labels = [distilled.labels]
+    if per_class:
+        labels = list(distilled.labels.split([count for count in counts if count]))
+    writers = [RangeWriter() for _ in labels]
+    distilled.parameterization.encode(message, list(zip(labels, writers, strict=True)), quick)
+    streams = [writer.bytes() for writer in writers]
+    message.class_lengths.extend(len(stream) for stream in streams[:-1])
+    message.stream = b"".join(streams).ljust(_least_stream(message, distilled.spec, counts), b"\0")
     body = message.SerializeToString(deterministic=True)
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
 
 
-def decode(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DistilledSet:
+def decode(
+    blob: bytes, limits: DecodeLimits = DecodeLimits(), classes: Collection[int] | None = None
+) -> DistilledSet:
     """The set that :func:`encode` was given; samples are bit-exact on every machine.
+
+    Args:
+        classes: those wanted; the set then has no samples of any other. Where each class was coded by
+            itself, the others are not decoded, and limits hold for what is.
 
     Raises:
         FormatError: whatever is wrong with ``blob``; nothing else, whatever the bytes.
+        ConfigError: ``classes`` names one that the task does not have, or none of them has samples.
     """
     message = _open(blob, limits)
     spec, counts = _read_task(message), _read_counts(message)
-    _check_limits(message, spec, sum(counts), limits)
-    reader = RangeReader(message.stream)
-    labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(counts))
-    parameterization = PixelParameterization.decode(message.pixel, spec, labels, reader)
-    return DistilledSet(spec, parameterization, counts, _read_recipe(message))
+    wanted = counts if classes is None else _only(counts, classes)
+    read = wanted if message.class_lengths else counts
+    _check_limits(message, spec, read, limits)
+    parts, recipe, pixel = _read_parts(message, counts, read), _read_recipe(message), pb.Pixel()
+    pixel.CopyFrom(message.pixel)
+    del message  # which takes as much memory as the blob
+    parameterization = PixelParameterization.decode(pixel, spec, sum(read), parts)
+    if read is not wanted:
+        kept = torch.tensor(wanted) > 0
+        parameterization = parameterization.selected(kept.repeat_interleave(torch.tensor(counts)))
+    return DistilledSet(spec, parameterization, wanted, recipe)
 
 
 def ledger(blob: bytes) -> Ledger:
@@ -77,13 +118,16 @@ def ledger(blob: bytes) -> Ledger:
         FormatError: the blob is damaged.
     """
     message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
-    components = {
-        "samples": 8 * len(message.stream),
-        "labels": 8 * (message.ByteSize() - _without(message, lambda m: m.ClearField("class_counts"))),
-        "side information": 8 * (len(message.pixel.grid) + len(message.task_described.normalisation)),
-    }
-    components["container"] = 8 * len(blob) - sum(components.values())
-    return Ledger(components, sum(count > 0 for count in _read_counts(message)))
+    counts = _read_counts(message)
+    present = len(counts) - counts.count(0)
+    bits = {"samples": 8 * len(message.stream)}
+    message.ClearField("stream")
+    bits["labels"] = _cleared(message, message, "class_counts")
+    bits["side information"] = 8 * (len(message.pixel.grid) + len(message.task_described.normalisation))
+    if message.WhichOneof("task") == "task_described":
+        for field in ("scales", "offsets"):
+            bits["side information"] += _cleared(message, message.task_described, field)
+    return Ledger({**bits, "container": 8 * len(blob) - sum(bits.values())}, present)
 
 
 def inspect(blob: bytes) -> dict[str, Any]:
@@ -104,6 +148,7 @@ def inspect(blob: bytes) -> dict[str, Any]:
         "recipe": _read_recipe(message),
         "bits": message.pixel.bits,
         "factor": 1 << min(message.pixel.factor_log2, 31),
+        "per_class": bool(message.class_lengths),
         "coder": CODERS[message.pixel.coder][0] if message.pixel.coder in CODERS else "unknown",
         "bytes": len(blob),
         "bits_per_class": bits.bits_per_class,
@@ -123,64 +168,28 @@ def _open(blob: bytes, limits: DecodeLimits) -> pb.DistilledSet:
         raise VersionError(
             f"the blob has format version {version}; this fedbits reads versions 1 to {VERSION}"
         )
-    body = blob[_HEADER.size :]
+    body = memoryview(blob)[_HEADER.size :]
     if len(body) < length:
         raise TruncatedError(f"the blob has {len(blob):,} bytes of the {_HEADER.size + length:,} it declares")
     if len(body) > length or flags != 0 or _checksum(version, flags, body) != checksum:
         raise CorruptError("the blob's checksum does not fit its bytes: it was changed on its way")
     message = pb.DistilledSet()
     try:
-        message.ParseFromString(body)
+        message.ParseFromString(body)  # type: ignore[arg-type]
     except (DecodeError, UnicodeDecodeError) as error:  # the latter where protobuf is pure Python
         raise CorruptError("the blob's message is not of the declared format") from error
     return message
 
 
-def _checksum(version: int, flags: int, body: bytes) -> int:
+def _checksum(version: int, flags: int, body: bytes | memoryview) -> int:
     return zlib.crc32(body, zlib.crc32(struct.pack("<BBI", version, flags, len(body))))
 
 
-def _without(message: pb.DistilledSet, clear: Callable[[pb.DistilledSet], None]) -> int:
-    copy = pb.DistilledSet()
-    copy.CopyFrom(message)
-    clear(copy)
-    return copy.ByteSize()
-
-
-def _write_task(message: pb.DistilledSet, spec: DataSpec) -> None:
-    number = known_number(spec)
-    if number is not None:
-        message.known_task = number
-        return
-    task = message.task_described
-    task.name, task.classes, task.floating = spec.name, spec.classes, spec.dtype == "float32"
-    task.shape.extend(spec.shape)
-    task.normalisation = np.array([*spec.mean, *spec.std], dtype="<f2").tobytes()
-
-
-def _read_task(message: pb.DistilledSet) -> DataSpec:
-    if message.WhichOneof("task") == "known_task":
-        if message.known_task not in KNOWN:
-            raise CorruptError(
-                f"the blob names data set {message.known_task}, which this fedbits does not know"
-            )
-        return KNOWN[message.known_task]
-    task = message.task_described
-    values = np.frombuffer(task.normalisation[: len(task.normalisation) // 2 * 2], dtype="<f2").astype(float)
-    shape = tuple(task.shape[:4])  # no more of it than it takes to see that it is too long
-    well_formed = (
-        len(shape) in (1, 3)
-        and all(0 < side < 1 << 24 for side in shape)
-        and 0 < task.classes <= 1 << 20
-        and len(task.normalisation) == 4 * shape[0]
-        and bool(np.isfinite(values).all())
-        and bool((values[shape[0] :] > 0).all())
-    )
-    if not well_formed:
-        raise CorruptError("the blob's description of its task is not well-formed")
-    mean, std = values[: shape[0]].tolist(), values[shape[0] :].tolist()
-    dtype = "float32" if task.floating else "uint8"
-    return DataSpec(task.name, shape, task.classes, tuple(mean), tuple(std), dtype)  # type: ignore[arg-type]
+def _cleared(message: pb.DistilledSet, holder: pb.DistilledSet | pb.Task, field: str) -> int:
+    """Bits that ``message`` is shorter once ``field`` of ``holder``, a part of it, is taken out."""
+    before = message.ByteSize()
+    holder.ClearField(field)
+    return 8 * (before - message.ByteSize())
 
 
 def _read_counts(message: pb.DistilledSet) -> list[int]:
@@ -191,6 +200,41 @@ def _read_counts(message: pb.DistilledSet) -> list[int]:
     if sum(counts) == 0:
         raise CorruptError(f"the blob declares no sample of any of its {classes:,} classes")
     return counts
+
+
+def _only(counts: list[int], classes: Collection[int]) -> list[int]:
+    """``counts`` with zeros for all classes but ``classes``."""
+    chosen = set(classes)
+    unknown = sorted(chosen - set(range(len(counts))))
+    if unknown:
+        raise ConfigError(f"there is no class {unknown[0]}: the set has classes 0 to {len(counts) - 1}")
+    wanted = [count if label in chosen else 0 for label, count in enumerate(counts)]
+    if not any(wanted):
+        raise ConfigError(f"the set has no samples of class {' or '.join(map(str, sorted(chosen)))}")
+    return wanted
+
+
+def _read_parts(message: pb.DistilledSet, counts: list[int], wanted: list[int]) -> Iterator[Part]:
+    """Classes and coder of each stream of which samples are ``wanted``."""
+    stream, given = message.stream, len(message.class_lengths)
+    if not given:
+        return iter([(_labels(0, counts), RangeReader(stream))])
+    present = [label for label, count in enumerate(counts) if count]
+    # Before a list of them takes more memory than the blob.
+    ends = list(accumulate(message.class_lengths)) if given + 1 == len(present) else [len(stream) + 1]
+    if ends[-1] > len(stream):
+        raise CorruptError(f"the blob's {given + 1:,} streams do not fit its classes or its bytes")
+    places = zip(present, [0, *ends], [*ends, len(stream)], strict=True)
+    return (
+        (_labels(label, [counts[label]]), RangeReader(stream[start:stop]))
+        for label, start, stop in places
+        if wanted[label]
+    )
+
+
+def _labels(first: int, counts: list[int]) -> torch.Tensor:
+    """``counts`` samples each of the class ``first`` and those after it."""
+    return torch.arange(first, first + len(counts)).repeat_interleave(torch.tensor(counts))
 
 
 def _write_recipe(message: pb.DistilledSet, recipe: str) -> None:
@@ -207,43 +251,66 @@ def _read_recipe(message: pb.DistilledSet) -> str:
     return message.recipe_name
 
 
-def _check_limits(message: pb.DistilledSet, spec: DataSpec, samples: int, limits: DecodeLimits) -> None:
+def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], limits: DecodeLimits) -> None:
+    """Refuse what takes more than ``limits`` to decode the ``counts`` samples of each class."""
     if message.WhichOneof("parameterization") != "pixel":
         raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
     if not 1 <= message.pixel.bits <= 8:
         raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
+    samples = sum(counts)
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
     elements = _elements(message, spec, samples)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
-    coding = _decoding_work(message, spec, samples)
-    work = coding + (elements // 2 if _factor(message, spec) > 1 else 0)  # of the interpolation
+    work = _decoding_work(message, spec, counts) + _interpolated(message, spec, samples) // 2
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
-    if len(message.stream) < least_stream(coding):
+    stream = len(message.stream)
+    if stream < _least_stream(message, spec, counts):
         raise CorruptError(
-            f"the blob declares {elements:,} numbers, but its stream has only {len(message.stream):,} bytes"
+            f"the blob declares {elements:,} numbers, but its stream has only {stream:,} bytes"
         )
+
+
+def _least_stream(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
+    """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
+    numbers = max(sum(counts) * spec.elements, _interpolated(message, spec, sum(counts)))
+    least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
+    return max(0, least, least_stream(_decoding_work(message, spec, counts)))
 
 
 def _factor(message: pb.DistilledSet, spec: DataSpec) -> int:
     return 1 << min(message.pixel.factor_log2, 3) if spec.is_grid else 1
 
 
-def _elements(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
-    """Numbers in all decoded samples, or what takes as much memory while they are decoded.
+def _interpolated(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
+    """Numbers that interpolation gives before they are cut to the size of a sample."""
+    factor = _factor(message, spec)
+    return samples * math.prod(stored_shape(spec, factor)) * factor**2 if factor > 1 else 0
 
-    That is the interpolated samples before they are cut, or the symbols with their margins (three count as
-    one number), or an order-0 coder's statistics of every channel.
+
+def _elements(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
+    """Numbers in all decoded samples, or an eighth of the bytes that decoding takes, if that is more.
+
+    Those are, of each sample, its symbols with their margins, what is stored and what is interpolated, and
+    some for its label; or those of an order-0 coder's statistics of every channel.
     """
     factor = _factor(message, spec)
     channels, height, width = stored_shape(spec, factor)
-    interpolated = channels * height * width * factor**2
-    with_margins = channels * (height + 1) * (width + 2) // 3
-    return max(samples * max(spec.elements, interpolated, with_margins), channels << message.pixel.bits)
+    symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
+    stored = 4 * channels * height * width
+    interpolated = 4 * spec.elements if factor > 1 else 0
+    sample = max(spec.elements, (symbols + stored + interpolated + _SAMPLE_BYTES) // 8)
+    return max(samples * sample, channels * (_CHANNEL_NUMBERS + (1 << message.pixel.bits)))
 
 
-def _decoding_work(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
+def _decoding_work(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
     stored = stored_shape(spec, _factor(message, spec))
-    return coding_work((samples, *stored), 1 << message.pixel.bits, message.pixel.coder)
+    levels, coder = 1 << message.pixel.bits, message.pixel.coder
+    if not message.class_lengths:
+        return coding_work((sum(counts), *stored), levels, coder)
+    sizes = Counter(count for count in counts if count)
+    return sum(
+        times * (_CLASS_WORK + coding_work((size, *stored), levels, coder)) for size, times in sizes.items()
+    )

@@ -13,6 +13,8 @@ from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Batch
 from fedbits.parameterization import Parameterization
 
+_CHUNK = 1 << 18  # numbers that are denormalised at once
+
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):
     """Samples by a parameterisation, in the order of their classes.
@@ -39,7 +41,10 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
     @cached_property
     def samples(self) -> Tensor:
-        """Normalised float32 samples ``[n, *spec.shape]``, the same on every machine."""
+        """Normalised float32 samples ``[n, *spec.shape]``, the same on every machine.
+
+        Not to be written to: they may be a view of what the parameterisation stores.
+        """
         with torch.no_grad():
             return self.parameterization().cpu()
 
@@ -50,7 +55,11 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
     def raw(self) -> Tensor:
         """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""
-        return self.spec.denormalise(self.samples)
+        parts = self.samples.split(max(1, _CHUNK // self.spec.elements))
+        raw = torch.empty(self.samples.shape, dtype=getattr(torch, self.spec.dtype))
+        for part, there in zip(parts, raw.split(len(parts[0])), strict=True):
+            there.copy_(self.spec.denormalise(part))
+        return raw
 
     def class_counts(self) -> list[int]:
         """Samples of each class, ``spec.classes`` numbers."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedbits.coding.network import EntropyNetwork, Layer
+from fedbits.coding.surroundings import inputs_of
 
 
 def make_grid(shape: tuple[int, int, int, int], levels: int, smooth: bool, seed: int) -> NDArray[np.int64]:
@@ -34,3 +38,13 @@ def in_fresh_process(code: str, threads: int = 1) -> str:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+def make_network(channels: int, hidden: int = 7, seed: int = 0) -> EntropyNetwork:
+    """An entropy network of random weights."""
+    draws = np.random.default_rng(seed)
+    layers = []
+    for inputs, outputs in pairwise((inputs_of(channels), hidden, 12)):
+        weights = draws.integers(-(1 << 11), 1 << 11, (outputs, inputs)).astype(np.int16)
+        layers.append(Layer(weights, draws.integers(-(1 << 18), 1 << 18, outputs).astype(np.int32)))
+    return EntropyNetwork(layers)

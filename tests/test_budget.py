@@ -142,7 +142,7 @@ def test_a_budget_that_holds_all_data_keeps_all_data() -> None:
 def test_a_budget_too_small_names_one_that_does() -> None:
     assert holds(make_data((1, 8, 8), [3]), tiny_recipe("random", ipc=1, bits=5), 30) is None
     assert holds(make_data((1, 8, 8), [50] * 4), tiny_recipe("random"), 20) is None
-    assert holds(make_data((1, 8, 8), [50] * 4), tiny_recipe("random", ipc=10, bits=4), 60) is None
+    assert holds(make_data((1, 8, 8), [50] * 4), tiny_recipe("random", ipc=10, bits=4), 45) is None
 
 
 def test_without_a_budget_the_number_of_samples_decides() -> None:

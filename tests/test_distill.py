@@ -113,7 +113,8 @@ def test_resumed_is_as_never_interrupted(
     name: str, budget: Budget | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distilling, "REFRESH", 2)
-    monkeypatch.setattr("fedbits.parameterization.rate.REFRESH", 2)
+    monkeypatch.setattr("fedbits.parameterization.pixel.REFRESH", 2)
+    monkeypatch.setattr("fedbits.parameterization.pixel.EXACT_EVERY", 2)
     monkeypatch.setattr(distilling, "CHECKPOINT_EVERY", 4)
     path = tmp_path / "checkpoint"
     recipe = tiny_recipe(name, steps=13)

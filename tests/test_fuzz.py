@@ -6,21 +6,27 @@ The long run is ``benchmarks/fuzz.py``.
 from __future__ import annotations
 
 import importlib.util
+import json
+import mmap
 import os
 import random
 import subprocess
 import sys
 import tracemalloc
-from collections import Counter
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
-from fuzz import target
+from fuzz import campaign, tally, target, worker
+from fuzz.fields import HEADER
+from fuzz.journal import Journal
 from fuzz.make_corpus import changed, described, seeds, tiny_blob
-from fuzz.mutate import HEADER, LARGEST, fit, mutate, varint
+from fuzz.memory import Peak
+from fuzz.mutate import LARGEST, mutate, varint
+from fuzz.strategies import messages, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import make_spec, packed
@@ -52,46 +58,22 @@ def test_the_corpus_is_small_and_has_every_form() -> None:
 
 def test_mutated_blobs() -> None:
     """As the long run does it: what went a new way is mutated further."""
-    rng, outcomes, ways = random.Random(0), Counter[str](), set[str]()
-    pool = [path.read_bytes() for path in PATHS if "hostile" not in path.name]
-    for turn in range(400):
+    rng, counted = random.Random(0), tally.Tally(most_seconds=inf)
+    pool = [path.read_bytes() for path in PATHS if path.name.startswith("valid")]
+    for _ in range(400):
         data = mutate(rng.choice(pool), rng)
         assert len(data) <= LARGEST
-        reading = target.read(data)
-        target.verify(data, reading, sent_on=turn % target.ONE_IN == 0)
-        outcomes[reading.outcome] += 1
-        if reading.reason not in ways:
-            ways.add(reading.reason)
+        if counted.check(data):
             pool.append(data)
-    assert outcomes["decoded"] > 40, "mutations hardly reach the coders"
-    assert {"CorruptError", "LimitError", "TruncatedError"} <= set(outcomes)
+    assert counted.outcomes["decoded"] > 150, "mutations hardly reach the coders"
+    assert {"CorruptError", "LimitError"} <= set(counted.outcomes)
+    assert counted.inputs + counted.repeats == 400 == counted.outcomes.total() + counted.repeats
 
 
-_HALF = st.sampled_from([0, 0x8000, 1, 0x0400, 0x3C00, 0xBC00, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00])
-_SIDE = st.one_of(st.integers(0, 9), st.sampled_from([1000, 1 << 16, (1 << 24) - 1, 1 << 24, (1 << 32) - 1]))
-_COUNT = st.one_of(st.integers(0, 3), st.sampled_from([1000, 1 << 20, (1 << 32) - 1]))
-
-
-@st.composite
-def messages(draw: st.DrawFn) -> pb.DistilledSet:
-    """Messages whose every field is drawn by itself; mostly, lengths then agree."""
-    message = pb.DistilledSet(stream=draw(st.binary(max_size=40)))
-    if draw(st.booleans()):
-        message.known_task = draw(st.integers(0, 6))
-    else:
-        task = message.task_described
-        task.name, task.floating = draw(st.text(max_size=4)), draw(st.booleans())
-        task.shape.extend(draw(st.lists(_SIDE, max_size=4)))
-        task.classes = draw(st.one_of(st.integers(0, 4), st.sampled_from([1 << 20, (1 << 32) - 1])))
-        task.normalisation = np.array(draw(st.lists(_HALF, max_size=8)), "<u2").tobytes()
-    message.class_counts.extend(draw(st.lists(_COUNT, max_size=4)))
-    pixel = message.pixel
-    pixel.bits, pixel.factor_log2 = draw(st.integers(0, 9)), draw(st.integers(0, 4))
-    pixel.coder = draw(st.integers(0, max(CODERS) + 1))
-    pixel.grid = np.array(draw(st.lists(_HALF, max_size=8)), "<u2").tobytes()
-    if draw(st.integers(0, 3)):
-        fit(message)
-    return message
+@settings(max_examples=100)
+@given(blob=mutated())
+def test_damaged_blobs(blob: bytes) -> None:
+    target.check(blob)
 
 
 @settings(max_examples=80)
@@ -103,13 +85,13 @@ def test_messages_of_any_values(message: pb.DistilledSet, tail: bytes) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs the extra 'fuzz'")
 def test_the_guided_fuzzer(tmp_path: Path) -> None:
     script = Path(target.__file__).with_name("guided.py")
-    flags = ("-runs=400", "-seed=1", f"-artifact_prefix={tmp_path}/", str(tmp_path))
+    flags = ("-runs=300", "-seed=1", f"-artifact_prefix={tmp_path}/", str(tmp_path))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(script), *flags], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Done 400 runs" in done.stderr
+    assert "Done 300 runs" in done.stderr
     assert list(tmp_path.iterdir()), "no input reached anything new: is fedbits instrumented?"
 
 
@@ -131,13 +113,108 @@ def test_the_check_sees_what_is_wrong(broken: Any) -> None:
 
 
 def test_a_tally_stops_at_slow_and_at_large_inputs() -> None:
-    tally = target.Tally()
-    assert tally.check(tiny_blob()) and not tally.check(tiny_blob())
-    assert tally.report()["outcomes"] == {"decoded": 2}
-    with mock.patch("fuzz.target.SECONDS", 0.0), pytest.raises(AssertionError, match="took"):
-        tally.check(tiny_blob())
-    with mock.patch("fuzz.target.MEGABYTES", -1.0), pytest.raises(AssertionError, match="memory"):
-        tally.check(tiny_blob())
+    counted = tally.Tally(most_seconds=inf)
+    assert counted.check(tiny_blob()) and not counted.check(tiny_blob())
+    assert counted.report()["outcomes"] == {"decoded": 1} and counted.repeats == 1
+    with pytest.raises(AssertionError, match="takes longer"):
+        tally.Tally(most_seconds=0.0).check(tiny_blob())
+    with mock.patch("fuzz.tally.MEGABYTES", -1.0), pytest.raises(AssertionError, match="memory"):
+        counted.check(tiny_blob())
+
+
+def test_a_campaign_keeps_what_breaks_something_and_goes_on(tmp_path: Path) -> None:
+    counted, path = tally.Tally(tmp_path / "found", inf), tmp_path / "tally.json"
+    with mock.patch("fuzz.target.decode", _another_error):
+        for data in (b"", b"FBIT", tiny_blob()):
+            counted.check(data)
+    assert counted.inputs == 3 and len(list((tmp_path / "found").iterdir())) == 3
+    assert tiny_blob() in [found.read_bytes() for found in (tmp_path / "found").iterdir()]
+    counted.save(path)
+    again = tally.Tally.load(path)
+    assert again.report() == counted.report()
+    again.most_seconds = inf
+    again.check(b"")
+    assert (again.inputs, again.repeats) == (3, 1), "what was tried before an interruption is not new"
+    (finding,) = again.findings.values()
+    assert finding["count"] == 3 and tally.merged([again, counted]).report()["inputs"] == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there, the peak can begin again")
+def test_the_memory_of_each_input_is_seen() -> None:
+    peak = Peak()
+    for megabytes in (64, 32):
+        peak.start()
+        np.frombuffer(mmap.mmap(-1, megabytes << 20), np.uint8)[:] = 1  # pages that nothing else had
+        assert 0.9 * megabytes < peak.grown() < 1.5 * megabytes
+
+
+@pytest.mark.parametrize("kind", sorted(worker.KINDS))
+def test_a_worker_tries_as_many_inputs_as_asked(kind: str, tmp_path: Path) -> None:
+    for inputs in (20, 30):
+        process = worker.Worker(tmp_path / kind, inputs, 0)
+        with pytest.raises(worker.Done):
+            worker.KINDS[kind](process)
+    counted = tally.Tally.load(tmp_path / f"{kind}.json")
+    assert (counted.inputs, counted.starts, counted.findings) == (30, 2, {})
+    assert len(set(tally.read_hashes(tmp_path / f"{kind}.json"))) == 30
+
+
+# A child that at first hangs, then crashes, and then does its share.
+_CHILD = """
+import json, os, pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+from fuzz.journal import Journal
+path = pathlib.Path(sys.argv[2])
+tally = json.loads(path.read_text()) if path.exists() else {}
+journal = Journal(path.with_suffix(".journal"))
+journal.begin(b"input %d" % len(tally.get("findings", {})))
+if not tally:
+    time.sleep(60)
+elif len(tally["findings"]) == 1:
+    os.abort()
+journal.end(5)
+path.write_text(json.dumps({**tally, "inputs": 5}))
+"""
+
+
+class _Share(campaign.Share):
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", _CHILD, str(campaign.HERE.parent), f"{self.path}.json"]
+
+
+def test_a_campaign_outlives_inputs_that_hang_and_that_crash(tmp_path: Path) -> None:
+    shares = [_Share("plain", number, 5, tmp_path, 0) for number in range(2)]
+    with mock.patch("fuzz.campaign.HANGS", 0.5):
+        assert campaign.run(shares, 2, 60)
+    report = campaign.report(shares)
+    assert report["inputs"] == 10 and report["broken"] == 4
+    kept = {path.name.split("-")[1]: path.read_bytes() for path in (tmp_path / "found").iterdir()}
+    assert kept == {"hang": b"input 0", "exit": b"input 1"}
+
+
+def test_a_campaign_can_be_interrupted(tmp_path: Path) -> None:
+    share = _Share("plain", 0, 5, tmp_path, 0)
+    with mock.patch("fuzz.campaign._PATIENCE", 0.1):
+        assert not campaign.run([share], 1, 0.3)
+    assert share.process is None and Journal(share.path.with_suffix(".journal")).stopping
+
+
+def test_a_campaign_goes_on_only_with_what_it_began_with(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no campaign"):
+        campaign.begin(tmp_path, {"seed": 1}, resume=True)
+    campaign.begin(tmp_path, {"seed": 1}, resume=False)
+    (tmp_path / "plain-0.json").write_text(json.dumps({"inputs": 5}))
+    campaign.begin(tmp_path, {"seed": 1}, resume=True)
+    assert (tmp_path / "plain-0.json").exists()
+    with pytest.raises(ValueError, match="other seed"):
+        campaign.begin(tmp_path, {"seed": 2}, resume=True)
+    campaign.begin(tmp_path, {"seed": 2}, resume=False)
+    assert not (tmp_path / "plain-0.json").exists()
+
+
+def test_shares_add_up() -> None:
+    shares = campaign.split({"plain": 5, "guided": 0, "pure": 1}, 2, Path(), 0)
+    assert [(share.kind, share.inputs) for share in shares] == [("plain", 3), ("plain", 2), ("pure", 1)]
 
 
 # What fuzzing found, each as it was.
@@ -153,7 +230,7 @@ def test_samples_that_grow_have_a_price() -> None:
 def test_margins_count_as_numbers() -> None:
     """Each value of samples of 1×1 took 48 bytes, of which the limit on numbers knew 25."""
     with pytest.raises(LimitError, match="numbers"):
-        decode(described((12, 1, 1), [1 << 22], 1, 0, stream=bytes(9000)))
+        decode(described((12, 1, 1), [1 << 22], 1, 0, stream=bytes(9000)), DecodeLimits(elements=1 << 26))
 
 
 def test_statistics_count_as_numbers() -> None:

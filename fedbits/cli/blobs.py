@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbits.cli.common import print_table, read_file, size_text
-from fedbits.errors import FormatError
+from fedbits.errors import FedbitsError, FormatError
 
 if TYPE_CHECKING:
     from fedbits.distilled_set import DistilledSet
@@ -20,14 +20,14 @@ def read_blob(path: Path) -> bytes:
     return read_file(path, DecodeLimits().blob_bytes)
 
 
-def decode_file(path: Path) -> DistilledSet:
-    """The set in a blob file; a damaged blob's error names the file."""
+def decode_file(path: Path, classes: Collection[int] | None = None) -> DistilledSet:
+    """The set in a blob file, or only some ``classes`` of it; an error names the file."""
     from fedbits import container
 
     blob = read_blob(path)
     try:
-        return container.decode(blob)
-    except FormatError as error:
+        return container.decode(blob, classes=classes)
+    except FedbitsError as error:
         raise type(error)(f"{path}: {error}") from error
 
 
@@ -57,11 +57,12 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     each = f"{span} of each class" + (f"; {absent} classes have none" if absent else "")
     shape = " x ".join(str(side) for side in facts["shape"])
     stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
+    alone = ", each class by itself" if facts["per_class"] else ""
     return {
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
         "samples": f"{facts['samples']:,}, {each}",
-        "values": f"{facts['bits']} bits each{stored}, coder {facts['coder']}",
+        "values": f"{facts['bits']} bits each{stored}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
 

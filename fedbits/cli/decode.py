@@ -10,12 +10,15 @@ import typer
 
 from fedbits.cli.blobs import decode_file
 from fedbits.cli.common import BlobArgument, JsonOption, check_output, guard, print_json
+from fedbits.errors import ConfigError
 
 EXAMPLES = """Examples:
 
   fedbits decode set.fbits
 
   fedbits decode set.fbits --out set.npz
+
+  fedbits decode set.fbits --classes 3,5
 
 The file can be loaded with numpy.load, and named as a data set: --data npz:set.npz"""
 
@@ -30,12 +33,18 @@ def decode(
         Path | None,
         typer.Option("--out", "-o", help="File to write; BLOB with .npz when left out.", show_default=False),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of the classes to decode, as in 3,5; all when left out.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a blob's samples (as the data is stored: uint8 or float32) and labels to an .npz file."""
     with guard():
         out = out or blob.with_suffix(".npz")
-        distilled = decode_file(blob)
+        distilled = decode_file(blob, None if classes is None else _numbers(classes))
         check_output(out, blob)
         import numpy as np
 
@@ -50,3 +59,10 @@ def decode(
         else:
             shape = " x ".join(str(side) for side in samples.shape)
             typer.echo(f"{out}: samples {shape} {samples.dtype}, labels {len(labels)}")
+
+
+def _numbers(text: str) -> set[int]:
+    try:
+        return {int(number) for number in text.split(",")}
+    except ValueError as error:
+        raise ConfigError(f"--classes {text!r} cannot be read: write numbers of classes like 3,5") from error

@@ -18,20 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbits.coding.counted import MedianEdge, Neighbours, OrderZero, Raw
+from fedbits.coding.indices import Indices
 from fedbits.coding.mixed import Mixed
+from fedbits.coding.network import EntropyNetwork
+from fedbits.coding.neural import Neural
+from fedbits.coding.own import OwnNetwork
 from fedbits.coding.range_coder import Meter, SymbolCoder
+from fedbits.coding.sparse import Sparse
 from fedbits.coding.view import MARGIN, GridShape, Symbols, View
 
 BATCH_WEIGHTS = 1 << 20  # probabilities of one batch; part of the wire format, as it cuts the batches
 _FIRST_GROUP = 32  # samples
 _MIXED_BATCH = 1 << 14  # symbols of one batch: more could overflow what the mixer counts in int16
-_MOST_WORK = 1 << 29  # to decode a grid for which the mixed coder is tried: about 10 s
+_MOST_WORK = 1 << 29  # to decode a grid for which a slow coder is tried: about 10 s
 # What a batch and a symbol cost besides probabilities, in the time of one: some 100 ns. Mixing takes several
 # decisions for a batch, and for a symbol.
-_BATCH_WORK, _SYMBOL_WORK = 1000, 8
+_BATCH_WORK = 1000
 _MIXED_BATCH_WORK, _MIXED_SYMBOL_WORK = 3000, 30
+_NEURAL_BATCH_WORK, _NEURAL_SYMBOL_WORK = 2000, 30
+OWN_WORK = 11_500_000  # of the largest network that travels: see fedbits.coding.weights.weights_work
+_TREE_WORK = {6: (1500, 1000, 20, 30), 7: (1600, 750, 20, 10)}  # batch, each bit of it; symbol, each bit
 # Work that a stream of no bytes may ask for, and what each of its bytes adds: no small blob asks for much.
-_FREE_WORK, _WORK_PER_BYTE = 1 << 22, 1 << 14
+_FREE_WORK, _WORK_PER_BYTE = 1 << 22, 1 << 13
 
 
 class GridModel(Protocol):
@@ -51,8 +59,16 @@ CODERS: dict[int, tuple[str, type[GridModel]]] = {
     2: ("neighbours", Neighbours),
     3: ("median-edge", MedianEdge),
     4: ("mixed", Mixed),
+    5: ("network", Neural),
+    6: ("indices", Indices),
+    7: ("sparse", Sparse),
+    8: ("own network", OwnNetwork),
 }
-_SLOW = 4
+OWN = 8
+_NEURAL = (5, OWN)
+_SLOW = (4, 6, 7)  # these mix contexts, decision by decision
+_USUAL = 2 / 3  # share of one symbol from which the coder of sparse grids is tried
+_UNLIKE_IMAGES = 0.75  # of the bits that frequencies take: where a network for images needs more, try indices
 
 
 def code_grid(
@@ -62,15 +78,19 @@ def code_grid(
     shape: GridShape,
     symbols: NDArray[np.int64] | None = None,
     labels: Symbols | None = None,
+    network: EntropyNetwork | None = None,
 ) -> NDArray[np.uint8]:
     """Write, measure or (``symbols`` left out) read a grid ``[n, channels, height, width]``.
 
     ``labels`` ``[n]`` are the classes of the samples, in ascending order; left out, all are of one.
+    ``network`` is what the coder of own networks writes ahead of the symbols.
     """
     n, channels, height, width = shape
     grid = np.zeros((n, channels, height + MARGIN, width + 2 * MARGIN), np.uint8)
     model_class = CODERS[number][1]
     model = model_class(shape, levels)
+    if isinstance(model, OwnNetwork):
+        model.open(coder, network)
     order = np.arange(n)
     known_labels = np.zeros(n, np.int64) if labels is None else labels
     if model_class.grouped:
@@ -89,11 +109,25 @@ def coding_work(shape: GridShape, levels: int, number: int) -> int:
     """What :func:`code_grid` costs at most, in the time that one probability takes: some 100 ns."""
     n, positions = shape[0], shape[1] * shape[2] * shape[3]
     batches = -(-n * levels // BATCH_WEIGHTS)
-    if number != _SLOW:
-        return positions * (_BATCH_WORK * batches + n * (_SYMBOL_WORK + levels))
+    if number in _NEURAL:
+        return _neural_work(shape, levels, number, batches)
+    if number not in _SLOW:
+        per_symbol = 1 + levels // 16 if number < 2 else 4 + levels // 8
+        return positions * (_BATCH_WORK * batches + n * per_symbol)
     batches = max(batches, -(-n // _MIXED_BATCH)) + ((n - 1) // _FIRST_GROUP).bit_length()
+    if number in _TREE_WORK:
+        batch, batch_bit, symbol, symbol_bit = _TREE_WORK[number]
+        bits = (levels - 1).bit_length()
+        return positions * (batches * (batch + batch_bit * bits) + n * (symbol + symbol_bit * bits))
     decisions = min(levels, 8) + 2 * (levels.bit_length() - 4 if levels > 8 else 0)
     return positions * decisions * (_MIXED_BATCH_WORK * batches + _MIXED_SYMBOL_WORK * n)
+
+
+def _neural_work(shape: GridShape, levels: int, number: int, batches: int) -> int:
+    edges = min(levels, 32)  # of the groups of symbols that are told apart
+    per_batch, per_symbol = 200 * edges + _NEURAL_BATCH_WORK, edges + _NEURAL_SYMBOL_WORK
+    own = OWN_WORK if number == OWN else 0
+    return own + shape[1] * shape[2] * shape[3] * (per_batch * batches + per_symbol * shape[0])
 
 
 def least_stream(work: int) -> int:
@@ -133,19 +167,43 @@ def _schedule(shape: GridShape, levels: int, grouped: bool) -> Iterator[tuple[sl
 
 
 def smallest_coder(
-    symbols: NDArray[np.int64], levels: int, labels: Symbols | None = None, quick: bool = False
+    symbols: NDArray[np.int64],
+    levels: int,
+    labels: Symbols | None = None,
+    quick: bool = False,
+    network: EntropyNetwork | None = None,
 ) -> tuple[int, float]:
-    """The coder that spends the fewest bits on a grid, and how many; ``quick`` tries only fast ones."""
-    best = (0, symbols.size * float(np.log2(levels)))
+    """The coder that spends the fewest bits on a grid, and how many.
+
+    ``quick`` tries only fast ones; ``network``: one that may be sent along.
+    """
+    shape: GridShape = (*symbols.shape,)
+    sizes = {0: symbols.size * float(np.log2(levels))}
     for number in CODERS:
-        if number == 0 or (CODERS[number][1] is MedianEdge and levels <= 4):
-            continue  # raw is known without trying; residuals of so few levels lose to counts
-        work = coding_work((*symbols.shape,), levels, number)
+        work = coding_work(shape, levels, number)
         least = 8.0 * least_stream(work)
-        if (number == _SLOW and (quick or work > _MOST_WORK)) or least >= best[1]:
+        slow = number in _SLOW and (quick or work > _MOST_WORK)
+        lost = number in sizes or least >= min(sizes.values()) or (number == OWN and network is None)
+        if slow or lost or not _promises(number, symbols, levels, sizes):
             continue
         meter = Meter()
-        code_grid(meter, number, levels, (*symbols.shape,), symbols, labels)
-        if max(meter.bits, least) < best[1]:
-            best = (number, max(meter.bits, least))
-    return best
+        code_grid(meter, number, levels, shape, symbols, labels, network)
+        sizes[number] = max(meter.bits, least)
+    best = min(sizes, key=lambda number: sizes[number])
+    return best, sizes[best]
+
+
+def too_large_to_mix(shape: GridShape, levels: int) -> bool:
+    """Whether the mixed coder, which learns a set by itself, is not tried for its slowness."""
+    return coding_work(shape, levels, 4) > _MOST_WORK
+
+
+def _promises(number: int, symbols: NDArray[np.int64], levels: int, sizes: dict[int, float]) -> bool:
+    """Whether a coder may win, given what those before it need."""
+    if number == 3:
+        return levels > 4  # residuals of so few levels lose to counts
+    if number == 6 and 1 in sizes and 5 in sizes:
+        return sizes[5] > _UNLIKE_IMAGES * sizes[1]
+    if number == 7:
+        return bool(np.bincount(symbols.ravel()).max() >= _USUAL * symbols.size)
+    return True

@@ -1,4 +1,4 @@
-"""The coder that mixes contexts: neighbours, position and class together."""
+"""The coder that mixes what a network expects with contexts: neighbours, position and class together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbits.coding.mixing import BitMixer, Hashes
+from fedbits.coding.network import CERTAIN, Mixture, logit, prior
 from fedbits.coding.range_coder import SymbolCoder, Symbols
+from fedbits.coding.surroundings import Surroundings, surroundings
 from fedbits.coding.view import View
 
 _FINE = 16  # levels to which neighbours are reduced in contexts of several
@@ -21,11 +23,14 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _LARGEST_TABLE, _SMALLEST_TABLE = 18, 12  # log2 of the counters of each context
 
 
+Answers = NDArray[np.bool_] | Symbols
+
+
 class Mixed:
-    """How far a symbol is from its prediction, decision by decision, under sixteen mixed contexts.
+    """How far a symbol is from its prediction, decision by decision, under sixteen contexts and a network.
 
     Contexts are neighbours in several arrangements, the position, the class of the sample, and in further
-    channels what the channels before have there.
+    channels what the channels before have there. The network knows images, the contexts learn this set.
     """
 
     grouped: ClassVar[bool] = True
@@ -35,25 +40,23 @@ class Mixed:
         table = min(max((symbols - 1).bit_length(), _SMALLEST_TABLE), _LARGEST_TABLE)
         self._levels, self._channels = levels, min(shape[1], 3)
         inputs = 16 if shape[1] == 1 else 20
-        self._mixer = BitMixer(inputs, self._channels * _DECISIONS, _SELECTORS, table)
+        self._mixer = BitMixer(inputs, self._channels * _DECISIONS, _SELECTORS, table, given=True)
+        self._network = prior(shape[1])
         self._salts = np.arange(inputs, dtype=np.uint64)[:, None]
 
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        predicted = view.predicted(self._levels)
-        hashes, selector = self._contexts(view, predicted)
+        seen = surroundings(view, self._levels)
+        expected = self._network.mixture(seen.inputs, seen.centre, seen.octave, self._levels)
+        hashes, selector = self._contexts(view, seen)
         channel = min(view.channel, 2)
-        decide = _Decisions(coder, self._mixer, hashes, selector, channel * _DECISIONS)
-        return decide.symbols(predicted, self._levels, symbols)
+        decide = _Decisions(coder, self._mixer, expected, hashes, selector, channel * _DECISIONS)
+        return decide.symbols(seen.centre, symbols)
 
-    def _contexts(self, view: View, predicted: Symbols) -> tuple[Hashes, Symbols]:
-        near = view.causal()
-        west, north, north_west, north_east = near
-        ww, nn, nne, nee, nnw, nww = view.outer(near)
-        activity = abs(west - north_west) + abs(north_west - north) + abs(north - north_east)
-        activity += abs(west - ww) + abs(north - nn)
+    def _contexts(self, view: View, seen: Surroundings) -> tuple[Hashes, Symbols]:
+        predicted, near, activity = seen.centre, seen.near, seen.activity
+        ww, nn, nne, nee, nnw, nww = (self._reduce(value) for value in seen.outer)
         selector = np.minimum(_bit_length(activity * 32 // self._levels), _SELECTORS - 1)
         w, n, nw, ne = (self._reduce(value) for value in near)
-        ww, nn, nne, nee, nnw, nww = (self._reduce(v) for v in (ww, nn, nne, nee, nnw, nww))
         p, label = self._reduce(predicted), view.labels[view.rows]
         position = view.row << 12 | view.column
         cell = view.row * _CELLS // view.size[0] * _CELLS + view.column * _CELLS // view.size[1]
@@ -123,53 +126,97 @@ class _Decisions:
     """Symbols at one position as binary decisions: is it the prediction, which way is it, how far?"""
 
     def __init__(
-        self, coder: SymbolCoder, mixer: BitMixer, hashes: Hashes, selector: Symbols, first: int
+        self,
+        coder: SymbolCoder,
+        mixer: BitMixer,
+        expected: Mixture,
+        hashes: Hashes,
+        selector: Symbols,
+        first: int,
     ) -> None:
         self._coder, self._mixer, self._first = coder, mixer, first
-        self._hashes, self._selector = hashes, selector
+        self._expected, self._hashes, self._selector = expected, hashes, selector
 
-    def _ask(self, who: Symbols, decision: int, answers: NDArray[np.bool_] | Symbols | None) -> Symbols:
-        """Code a decision about some of the samples; ``answers`` of all, or None to read them."""
+    def _ask(
+        self, who: Symbols, decision: int, answers: Answers | None, yes: Symbols, no: Symbols
+    ) -> Symbols:
+        """Code a decision about the samples ``who``; the rest is of all samples.
+
+        ``answers`` are None to read them; ``yes`` and ``no`` are how likely the network holds each.
+        """
         if not len(who):
             return who
         hashes, selector = self._hashes, self._selector
         if len(who) < len(selector):
-            hashes, selector = hashes[:, who], selector[who]
+            hashes, selector, yes, no = hashes[:, who], selector[who], yes[who], no[who]
         bits = None if answers is None else answers[who].astype(np.int64)
-        return self._mixer.code(self._coder, self._first + decision, hashes, selector, bits)
+        kind = self._first + decision
+        return self._mixer.code(self._coder, kind, hashes, selector, bits, logit(yes, no))
 
-    def symbols(self, predicted: Symbols, levels: int, symbols: Symbols | None) -> Symbols:
-        distance = None if symbols is None else abs(symbols - predicted)
-        everyone = np.arange(len(predicted))
-        equal = self._ask(everyone, _EQUAL, None if distance is None else distance == 0)
+    def symbols(self, predicted: Symbols, symbols: Symbols | None) -> Symbols:
+        """Code or read all samples' symbols, given their prediction."""
+        last, distance = self._expected.levels - 1, None if symbols is None else abs(symbols - predicted)
+        below, up_to = self._expected.up_to(predicted - 1), self._expected.up_to(predicted)
+        everyone, at = np.arange(len(predicted)), up_to - below
+        answers = None if distance is None else distance == 0
+        equal = self._ask(everyone, _EQUAL, answers, at, CERTAIN - at)
         other = everyone[equal == 0]
         upwards = predicted == 0
-        both = other[(predicted[other] > 0) & (predicted[other] < levels - 1)]
-        upwards[both] = self._ask(both, _UPWARDS, None if symbols is None else symbols > predicted)
-        room = np.where(upwards, levels - 1 - predicted, predicted)
+        both = other[(predicted[other] > 0) & (predicted[other] < last)]
+        answers = None if symbols is None else symbols > predicted
+        upwards[both] = self._ask(both, _UPWARDS, answers, CERTAIN - up_to, below)
+        room = np.where(upwards, last - predicted, predicted)
         self._hashes = self._hashes + np.where(upwards, np.uint64(0), _DOWN)
+        self._predicted, self._upwards = predicted, upwards
         found = self._distance(other, room, distance)
         return predicted + np.where(upwards, found, -found)
+
+    def _beyond(self, distance: Symbols | int) -> Symbols:
+        """How likely the network holds it that a symbol is farther than ``distance`` in its direction."""
+        edge = np.where(self._upwards, self._predicted + distance, self._predicted - distance - 1)
+        up_to = self._expected.up_to(edge)
+        return np.where(self._upwards, CERTAIN - up_to, up_to)
 
     def _distance(self, others: Symbols, room: Symbols, distance: Symbols | None) -> Symbols:
         """Distances of at least 1 of ``others`` (0 of the rest): in unary, far ones as Exp-Golomb codes."""
         found = np.zeros_like(room)
         found[others] = 1
+        left = self._beyond(0)
         for reached in range(1, _UNARY):
             others = others[room[others] > reached]
-            farther = self._ask(others, _FARTHER + reached, None if distance is None else distance > reached)
-            others = others[farther == 1]
+            if not len(others):
+                return found
+            beyond, answers = self._beyond(reached), None if distance is None else distance > reached
+            farther = self._ask(others, _FARTHER + reached, answers, beyond, left - beyond)
+            left, others = beyond, others[farther == 1]
             found[others] = reached + 1
-        rest = None if distance is None else distance - _UNARY + 1  # from 1
-        for prefix in range(_MANTISSA - _PREFIX):
-            longer = self._ask(others, _PREFIX + prefix, None if rest is None else rest >= 2 << prefix)
-            done, others = others[longer == 0], others[longer == 1]
-            found[done] = _UNARY - 1 + self._mantissa(done, prefix, rest)
+        self._far(others, found, left, None if distance is None else distance - _UNARY + 1)
         return np.minimum(found, room)
 
+    def _far(self, others: Symbols, found: Symbols, left: Symbols, rest: Symbols | None) -> None:
+        """Set the distances from :data:`_UNARY` on; ``rest`` counts them from 1."""
+        for prefix in range(_MANTISSA - _PREFIX):
+            if not len(others):
+                return
+            beyond, answers = (
+                self._beyond(_UNARY - 2 + (2 << prefix)),
+                None if rest is None else rest >= 2 << prefix,
+            )
+            longer = self._ask(others, _PREFIX + prefix, answers, beyond, left - beyond)
+            left, done, others = beyond, others[longer == 0], others[longer == 1]
+            found[done] = _UNARY - 1 + self._mantissa(done, prefix, rest)
+
     def _mantissa(self, who: Symbols, prefix: int, rest: Symbols | None) -> Symbols:
-        value = np.ones(len(who), np.int64)
+        value = np.ones_like(self._predicted)
+        if not len(who):
+            return value[who]
         for place in range(prefix - 1, -1, -1):
-            decision = _MANTISSA + prefix * (prefix - 1) // 2 + place
-            value = value << 1 | self._ask(who, decision, None if rest is None else rest >> place & 1)
-        return value
+            first = value << (place + 1)
+            bounds = (first, first + (1 << place), first + (2 << place))
+            low, middle, high = (self._beyond(_UNARY - 2 + bound) for bound in bounds)
+            decision, answers = (
+                _MANTISSA + prefix * (prefix - 1) // 2 + place,
+                None if rest is None else rest >> place & 1,
+            )
+            value[who] = value[who] << 1 | self._ask(who, decision, answers, middle - high, low - middle)
+        return value[who]

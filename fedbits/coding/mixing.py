@@ -26,6 +26,7 @@ _COUNTS = 1024  # counts are below this
 _FORGET = 30  # observations after which a context's counts are halved
 _BUCKETS = 8  # of confidence: by how much a context has seen
 _RATE, _FIRST_RATE, _SETTLED = 131, 524, 20_000  # 16 fractional bits; decisions until the rate has fallen
+_CONTEXTS_TRUST, _GIVEN_TRUST = 52428, 39322  # first weights beside a given logit: 0.8 and 0.6
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: multiplying by it spreads bits upwards
 
 
@@ -51,30 +52,47 @@ _LOG_COUNTS, _PROBABILITIES, _CONFIDENCE = _log_counts(), _probabilities(), _con
 
 
 class BitMixer:
-    """Codes binary decisions, each under ``inputs`` hashed contexts."""
+    """Codes binary decisions, each under ``inputs`` hashed contexts, and perhaps a logit that is given."""
 
-    def __init__(self, inputs: int, decisions: int, selectors: int, slots_log2: int) -> None:
+    def __init__(
+        self, inputs: int, decisions: int, selectors: int, slots_log2: int, given: bool = False
+    ) -> None:
         """``decisions`` kinds of them, ``selectors`` sets of weights for each; 2**slots_log2 counters."""
         self._shift = np.uint64(64 - slots_log2)
         self._offsets = (np.arange(inputs, dtype=np.int64) << slots_log2)[:, None]
         self._zeros = np.zeros(inputs << slots_log2, np.int16)
         self._ones = np.zeros(inputs << slots_log2, np.int16)
         trust = ONE * 13 * (21 + 9 * np.arange(_BUCKETS)) // (700 * inputs)  # 0.39 to 1.56 over ``inputs``
-        self._weights = np.tile(trust, (decisions, selectors * inputs, 1))
-        self._inputs = (np.arange(inputs, dtype=np.int64) * _BUCKETS)[:, None]
+        weights = np.tile(trust, (inputs, 1))
+        if given:
+            own = np.full((1, _BUCKETS), _GIVEN_TRUST)
+            weights = np.concatenate([weights * _CONTEXTS_TRUST >> 16, own])
+        self._weights = np.tile(weights, (decisions, selectors, 1))
+        self._inputs = (np.arange(len(weights), dtype=np.int64) * _BUCKETS)[:, None]
         self._seen = 0
 
     def code(
-        self, coder: SymbolCoder, decision: int, hashes: Hashes, selector: Symbols, bits: Symbols | None
+        self,
+        coder: SymbolCoder,
+        decision: int,
+        hashes: Hashes,
+        selector: Symbols,
+        bits: Symbols | None,
+        given: Symbols | None = None,
     ) -> Symbols:
         """Code ``bits`` ``[m]``, or read them, under ``hashes`` ``[inputs, m]`` and ``selector`` ``[m]``.
 
-        ``m`` is at most 2**14: counts of a batch must fit int16.
+        ``given`` ``[m]`` is one more opinion, a logit of 12 fractional bits. ``m`` is at most 2**14: counts
+        of a batch must fit int16.
         """
         slots = (((hashes + np.uint64(decision)) * _SPREAD) >> self._shift).astype(np.int64) + self._offsets
         zeros, ones = self._zeros[slots], self._ones[slots]
         logits = _LOG_COUNTS[ones] - _LOG_COUNTS[zeros]
-        places = self._inputs + selector * (len(slots) * _BUCKETS) + _CONFIDENCE[zeros + ones]
+        confidence = _CONFIDENCE[zeros + ones]
+        if given is not None:
+            logits = np.concatenate([logits, given[None]])
+            confidence = np.concatenate([confidence, np.zeros_like(given)[None]])
+        places = self._inputs + selector * (len(logits) * _BUCKETS) + confidence
         weights = self._weights[decision].reshape(-1)
         mixed = (weights[places] * logits).sum(axis=0) >> (16 + _LOGIT_BITS - _TABLE_BITS)
         predicted = _PROBABILITIES[np.clip(mixed, -_LARGEST, _LARGEST) + _LARGEST]

@@ -50,17 +50,19 @@ class View:
         north_east = self.at(1, -1, channel) if self.column + 1 < width else north
         return west, north, north_west, north_east
 
-    def outer(self, near: tuple[Symbols, Symbols, Symbols, Symbols]) -> tuple[Symbols, ...]:
+    def outer(
+        self, near: tuple[Symbols, Symbols, Symbols, Symbols], channel: int | None = None
+    ) -> tuple[Symbols, ...]:
         """The second ring: WW, NN, NNE, NEE, NNW, NWW; outside the grid, the neighbour from ``near``."""
         west, north, north_west, north_east = near
         left, above, width = self.column, self.row, self.size[1]
         return (
-            self.at(0, 2) if left > 1 else west,
-            self.at(2, 0) if above > 1 else north,
-            self.at(2, -1) if above > 1 and left + 1 < width else north_east,
-            self.at(1, -2) if above and left + 2 < width else north_east,
-            self.at(2, 1) if above > 1 and left else north_west,
-            self.at(1, 2) if above and left > 1 else north_west,
+            self.at(0, 2, channel) if left > 1 else west,
+            self.at(2, 0, channel) if above > 1 else north,
+            self.at(2, -1, channel) if above > 1 and left + 1 < width else north_east,
+            self.at(1, -2, channel) if above and left + 2 < width else north_east,
+            self.at(2, 1, channel) if above > 1 and left else north_west,
+            self.at(1, 2, channel) if above and left > 1 else north_west,
         )
 
     def median_edge(self, channel: int | None = None) -> Symbols:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from fedbits.errors import DataError
 
 _CHUNK = 1 << 22  # values converted to float64 at once
 _ONE_LEVEL = 1 / 255  # uint8 cannot vary by less
+_WORDS = (14, 247)  # the upper nine bits of a float16 that is a usable deviation
 _NOISE = 1e-6  # a float32 feature that varies by less, relative to its mean, is constant
 
 
@@ -24,7 +26,7 @@ def normalisation(samples: Tensor, source: str) -> tuple[tuple[float, ...], tupl
     """
     mean, std = _moments(samples)
     if samples.dtype == torch.uint8:
-        return tuple((mean / 255).tolist()), tuple((std / 255).clamp_min(_ONE_LEVEL).tolist())
+        return _coarse(mean / 255, (std / 255).clamp_min(_ONE_LEVEL))
     constant = std <= _NOISE * mean.abs()
     std = torch.where(constant, mean.abs().clamp_min(1.0), std)
     stored = halves(mean.tolist())
@@ -34,7 +36,14 @@ def normalisation(samples: Tensor, source: str) -> tuple[tuple[float, ...], tupl
                 f"{source}: feature or channel {feature} has mean {m:.6g} and deviation {s:.3g}, which "
                 f"float16 constants cannot normalise: bring the data to a scale of about -1 to 1 first"
             )
-    return tuple(mean.tolist()), tuple(std.tolist())
+    return _coarse(mean, std)
+
+
+def _coarse(mean: Tensor, std: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Deviations to four significant bits, means to an eighth of one: two bytes a pair in a blob."""
+    words = std.numpy().astype("<f2").view("<u2").astype(int)
+    kept = (np.clip((words + 64) >> 7, *_WORDS) << 7).astype("<u2").view("<f2").astype(float)
+    return tuple((np.rint(8 * mean.numpy() / kept) * kept / 8).tolist()), tuple(kept.tolist())
 
 
 def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:

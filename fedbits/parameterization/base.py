@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from fedbits.coding import SymbolCoder
 from fedbits.wire import distilled_set_pb2 as pb
+
+Part = tuple[
+    Tensor, SymbolCoder
+]  # the classes of consecutive samples, ascending, and the coder of their stream
 
 
 class Parameterization(nn.Module, ABC):
@@ -33,10 +38,8 @@ class Parameterization(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(
-        self, message: pb.DistilledSet, coder: SymbolCoder, labels: Tensor, quick: bool = False
-    ) -> None:
-        """Fill this parameterisation's part of ``message`` and spend its symbols on ``coder``.
+    def encode(self, message: pb.DistilledSet, parts: Sequence[Part], quick: bool = False) -> None:
+        """Fill this parameterisation's part of ``message`` and spend its symbols, part by part.
 
         ``quick`` spends less time and more bits.
         """

@@ -1,20 +1,34 @@
-"""A differentiable estimate of what the context coders spend on a grid of symbols."""
+"""Differentiable estimates of what a grid of symbols costs."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-REFRESH = 10  # steps between two measurements; symbols move slowly
-EXACT_EVERY = 10  # measurements between two by the best coder, which takes long
+REFRESH = 10  # steps between two looks at the symbols, which move slowly
+EXACT_EVERY = 10  # looks between two measurements by the best coder, which take long
 _REDUCED = 8  # levels to which neighbours are reduced, as the coder does
 _STRENGTH = 2.0  # observations that the context-free frequencies are worth
 
 
+class Rate(Protocol):
+    """Bits of symbols, differentiable with respect to their positions between the levels."""
+
+    def refresh(self, symbols: NDArray[np.int64]) -> float:
+        """Look at ``symbols`` ``[n, channels, height, width]``; returns the bits of all."""
+        ...
+
+    def __call__(self, position: Tensor) -> Tensor:
+        """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""
+        ...
+
+
 class ContextRate:
-    """Static frequencies under west and north neighbours, calibrated to a measured size.
+    """Static frequencies under west and north neighbours: for samples that are no images.
 
     The gradient of a value between two levels is the difference, in bits, between taking the next symbol up
     and the next one down; the value itself counts as the symbol to which it rounds.
@@ -24,15 +38,9 @@ class ContextRate:
         self.levels = levels
         self._reduced = min(levels, _REDUCED)
         self._bits: Tensor | None = None  # [contexts, levels]
-        self._offset = 0.0
-        self._age = 0
 
-    def is_stale(self) -> bool:
-        """Whether :meth:`refresh` is due."""
-        return self._bits is None or self._age >= REFRESH
-
-    def refresh(self, symbols: NDArray[np.int64], measured_bits: float) -> None:
-        """Learn the frequencies of ``symbols`` ``[n, channels, height, width]``; match ``measured_bits``."""
+    def refresh(self, symbols: NDArray[np.int64]) -> float:
+        """Learn the frequencies of ``symbols`` ``[n, channels, height, width]``; returns the bits of all."""
         grid = torch.from_numpy(symbols)
         size = (self._reduced**2, self.levels)
         pairs = self.contexts(grid).flatten() * self.levels + grid.flatten()
@@ -40,8 +48,7 @@ class ContextRate:
         marginal = (counts.sum(0) + 0.5) / (counts.sum() + 0.5 * self.levels)
         smoothed = (counts + _STRENGTH * marginal) / (counts.sum(1, keepdim=True) + _STRENGTH)
         self._bits = -torch.log2(smoothed).float()
-        self._offset = measured_bits - float(self._bits.flatten()[pairs].double().sum())
-        self._age = 0
+        return float(self._bits.flatten()[pairs].double().sum())
 
     def bits(self, contexts: Tensor) -> Tensor:
         """Bits of every symbol, ``[..., levels]``, under each of ``contexts``."""
@@ -62,7 +69,6 @@ class ContextRate:
 
     def __call__(self, position: Tensor) -> Tensor:
         """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""
-        self._age += 1
         with torch.no_grad():
             symbols = position.round().long()
             contexts = self.contexts(symbols)
@@ -71,5 +77,5 @@ class ContextRate:
         low = rows.gather(-1, below[..., None])[..., 0]
         high = rows.gather(-1, below[..., None] + 1)[..., 0]
         slope = ((high - low) * position).sum()
-        spent = rows.gather(-1, symbols[..., None]).sum() + self._offset
+        spent = rows.gather(-1, symbols[..., None]).sum()
         return spent + (slope - slope.detach())

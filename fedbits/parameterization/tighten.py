@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedbits.parameterization.network_rate import tightened
 from fedbits.parameterization.rate import ContextRate
 
 _SWEEPS = 2  # the first choices change the frequencies that the second ones count on
@@ -13,7 +14,8 @@ _SWEEPS = 2  # the first choices change the frequencies that the second ones cou
 def tighten(position: Tensor, levels: int, strength: float) -> Tensor:
     """Symbols that minimise squared distance to ``position`` plus ``strength`` × bits.
 
-    Choices are made in raster order, each under the neighbours chosen before it, as they will be coded.
+    Choices are made in raster order, each under the neighbours chosen before it, as they will be coded: of
+    images under what the entropy network expects, of flat samples under frequencies.
 
     Args:
         position: ``[n, channels, height, width]`` in [0, levels-1].
@@ -23,9 +25,11 @@ def tighten(position: Tensor, levels: int, strength: float) -> Tensor:
     symbols = values.round().long()
     if strength <= 0:
         return symbols
+    if values.shape[2] > 1:
+        return torch.from_numpy(tightened(values.double().numpy(), levels, strength))
     for _ in range(_SWEEPS):
         rate = ContextRate(levels)
-        rate.refresh(symbols.numpy(), 0.0)
+        rate.refresh(symbols.numpy())
         symbols = _sweep(values, rate, strength)
     return symbols
 

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DistilledSet(_message.Message):
-    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "stream", "recipe_number", "recipe_name")
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "stream", "recipe_number", "recipe_name", "class_lengths")
     KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
     TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -14,6 +14,7 @@ class DistilledSet(_message.Message):
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NAME_FIELD_NUMBER: _ClassVar[int]
+    CLASS_LENGTHS_FIELD_NUMBER: _ClassVar[int]
     known_task: int
     task_described: Task
     class_counts: _containers.RepeatedScalarFieldContainer[int]
@@ -21,21 +22,26 @@ class DistilledSet(_message.Message):
     stream: bytes
     recipe_number: int
     recipe_name: str
-    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ...) -> None: ...
+    class_lengths: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("name", "shape", "classes", "normalisation", "floating")
+    __slots__ = ("name", "shape", "classes", "normalisation", "floating", "scales", "offsets")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     NORMALISATION_FIELD_NUMBER: _ClassVar[int]
     FLOATING_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
     name: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     classes: int
     normalisation: bytes
     floating: bool
-    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., normalisation: _Optional[bytes] = ..., floating: bool = ...) -> None: ...
+    scales: bytes
+    offsets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., normalisation: _Optional[bytes] = ..., floating: bool = ..., scales: _Optional[bytes] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Pixel(_message.Message):
     __slots__ = ("bits", "factor_log2", "grid", "coder")

@@ -65,6 +65,14 @@ def test_a_damaged_blob_is_named(fedbits, tmp_path, digits_blob, command):
         assert outcome.is_one_sentence() and "flipped" in outcome.err, outcome
 
 
+@pytest.mark.parametrize("classes", ["10", "-1", "3,12", "three", "3,", "", "99999999999999999999"])
+def test_a_wrong_class_is_named(fedbits, tmp_path, blob, classes):
+    outcome = fedbits("decode", blob, f"--classes={classes}")
+    assert outcome.is_one_sentence(), outcome
+    assert (classes.split(",")[-1] or repr(classes)) in outcome.err
+    assert {path.name for path in tmp_path.iterdir()} == {blob.name}
+
+
 def test_a_blob_of_another_data_set_is_refused(fedbits, tmp_path, blob):
     samples = np.linspace(0, 1, 30 * 4, dtype=np.float32).reshape(30, 4)
     np.savez(tmp_path / "other.npz", samples=samples, labels=np.arange(30) % 3)

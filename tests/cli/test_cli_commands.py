@@ -41,6 +41,19 @@ def test_decode_writes_what_the_blob_holds(fedbits, blob):
         assert (arrays["labels"] == decoded.labels.numpy()).all()
 
 
+@pytest.mark.parametrize("per_class", [False, True])
+def test_decode_writes_some_classes(fedbits, blob, per_class):
+    whole = container.decode(blob.read_bytes())
+    blob.write_bytes(container.encode(whole, per_class=per_class))
+    assert json.loads(fedbits("inspect", blob, "--json").out)["per_class"] is per_class
+    assert ("each class by itself" in fedbits("inspect", blob).out) is per_class
+    assert fedbits("decode", blob, "--classes", "5, 3").code == 0
+    with np.load(blob.with_suffix(".npz"), allow_pickle=False) as arrays:
+        wanted = (whole.labels == 3) | (whole.labels == 5)
+        assert (arrays["labels"] == whole.labels[wanted].numpy()).all()
+        assert (arrays["samples"] == whole.raw()[wanted].numpy()).all()
+
+
 @pytest.mark.parametrize("command", ["show", "decode"])
 def test_the_input_is_never_written_over(fedbits, blob, command):
     before = blob.read_bytes()

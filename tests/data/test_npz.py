@@ -53,8 +53,9 @@ def test_axes(tmp_path: Path, dtype: type, shape: tuple[int, ...], expected: tup
     wanted = torch.from_numpy(moved.astype(samples.dtype if dtype is np.uint8 else np.float32))
     assert torch.equal(data.test.samples, wanted.reshape(20, *expected))
     batch = data.train.batch().samples.transpose(0, 1).flatten(1)
-    assert torch.allclose(batch.mean(1), torch.zeros(expected[0]), atol=0.01)
-    assert torch.allclose(batch.std(1, correction=0), torch.ones(expected[0]), atol=0.01)
+    # Constants that a blob carries in two bytes: means to an eighth of a deviation, these to a sixteenth.
+    assert torch.allclose(batch.mean(1), torch.zeros(expected[0]), atol=0.07)
+    assert torch.allclose(batch.std(1, correction=0), torch.ones(expected[0]), atol=0.07)
 
 
 @pytest.mark.parametrize("keys", [("samples", "labels"), ("x", "y")])

@@ -2,14 +2,17 @@
 
     python tests/fuzz/make_corpus.py
 
-Files of other names stay: put inputs that once broke something there, named ``found-*``.
+Inputs that once broke something stay, if they are named ``found-*``; other files of other names go.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -20,12 +23,18 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from making import make_data, make_set, message_of, packed  # noqa: E402
 
-from fedbits.coding import CODERS  # noqa: E402
+from fedbits.coding import CODERS, code_grid  # noqa: E402
+from fedbits.coding.grid import OWN  # noqa: E402
+from fedbits.coding.network import EntropyNetwork, Layer  # noqa: E402
+from fedbits.coding.own import largest_shapes  # noqa: E402
 from fedbits.container import encode  # noqa: E402
 from fedbits.data import TensorData  # noqa: E402
 from fedbits.data.known import KNOWN  # noqa: E402
+from fedbits.distilled_set import DistilledSet  # noqa: E402
+from fedbits.parameterization import pixel  # noqa: E402
 from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
-from fuzz.mutate import HEADER, varint  # noqa: E402
+from fuzz.fields import HEADER  # noqa: E402
+from fuzz.mutate import varint  # noqa: E402
 
 Change = Callable[[pb.DistilledSet], object]
 
@@ -35,31 +44,78 @@ SMALLEST_HALF, NAN, INFINITY = 6e-8, float("nan"), float("inf")
 def seeds() -> dict[str, bytes]:
     """Every seed by its name."""
     golden = {f"golden-{path.stem}": path.read_bytes() for path in FOLDER.parent.glob("golden/*.fbits")}
-    return {**golden, **valid(), **hostile(), **values(), **wires(), **files()}
+    return {**golden, **valid(), **large(), **hostile(), **values(), **wires(), **files()}
 
 
 def valid() -> dict[str, bytes]:
-    """What an encoder writes: every coder, and every kind of task."""
+    """What an encoder writes: tiny sets by every coder, and of every kind of task."""
     made = {}
     for number, (name, _) in CODERS.items():
-        for form, shape in {"flat": (5,), "gray": (1, 4, 3), "colour": (3, 2, 3)}.items():
-            distilled = make_set(make_data(shape, [2, 2], number), bits=number % 8 + 1)
-            with mock.patch(
-                "fedbits.parameterization.pixel.smallest_coder", lambda *_, n=number, **__: (n, 0.0)
-            ):
-                made[f"{name}-{form}"] = encode(distilled)
-    for number, factor in {1: 2, 2: 4, 4: 8, 5: 8}.items():
+        for form, small in small_sets().items():
+            made[f"{name}-{form}"] = forced(number, small)
+        made[f"{name}-by-class"] = forced(number, small_sets()["colour"], per_class=True)
+    for number, factor in {1: 4, 2: 8, 4: 8, 5: 8}.items():
         spec = KNOWN[number]
         samples = torch.arange(spec.classes * spec.elements) * 37 % 256
         data = TensorData(spec, samples.view(-1, *spec.shape).to(torch.uint8), torch.arange(spec.classes))
-        made[f"known-{spec.name}"] = encode(make_set(data, 1, 1, factor))
-    made["one-value"] = encode(make_set(make_data((1,), [1])))
-    made["eight-bits"] = encode(make_set(make_data((1, 3, 3), [2]), bits=8))
-    made["odd-sides"] = encode(make_set(make_data((2, 9, 17), [1, 1]), factor=8))
-    made["floating"] = encode(make_set(make_data((7,), [3, 1], dtype="float32")))
-    made["empty-classes"] = encode(make_set(make_data((1, 2, 2), [0, 2, 0, 1]), recipe="my own"))
-    made["many-classes"] = encode(make_set(make_data((2,), [1] * 300), bits=1))
+        made[f"known-{spec.name}"] = forced(number % 4, make_set(data, 1, 1, factor))
+    others = {
+        "one-value": make_set(make_data((1,), [1])),
+        "odd-sides": make_set(make_data((2, 9, 17), [1, 1]), factor=8),
+        "floating": make_set(make_data((7,), [3, 1], dtype="float32")),
+        "empty-classes": make_set(make_data((1, 2, 2), [0, 2, 0, 1]), recipe="my own"),
+        "short-normalisation": make_set(make_short()),
+        "many-classes": make_set(make_data((2,), [1] * 300), bits=1),
+    }
+    made.update({name: encode(other, quick=True) for name, other in others.items()})
     return {f"valid-{name}": blob for name, blob in made.items()}
+
+
+def make_short() -> TensorData:
+    """Data whose normalisation takes few bytes."""
+    data = make_data((2, 1, 2), [1, 1])
+    return replace(data, spec=replace(data.spec, mean=(0.3125, -0.9375), std=(0.25, 0.0234375)))
+
+
+def small_sets() -> dict[str, DistilledSet]:
+    """Sets that decode in a few milliseconds: 1 to 4 bits and 8, flat, gray, colour, halved."""
+    return {
+        "flat": make_set(make_data((3,), [2, 2], 1), bits=1),
+        "gray": make_set(make_data((1, 2, 3), [2, 2], 2), bits=2),
+        "colour": make_set(make_data((3, 2, 2), [1, 0, 2], 3), bits=3),
+        "halved": make_set(make_data((1, 3, 4), [1, 2], 4), bits=4, factor=2),
+        "finest": make_set(make_data((1, 1, 3), [2], 5), bits=8),
+    }
+
+
+def large() -> dict[str, bytes]:
+    """Sets a little larger, for what only shows after some symbols: groups, several batches, padding."""
+    made = {}
+    for number, (name, _) in CODERS.items():
+        made[name] = forced(number, make_set(make_data((1, 3, 3), [20, 30], 6), 30, bits=2))
+    constant = make_set(make_data((1,), [420_000]), 420_000, bits=1)
+    constant.parameterization.stored.data.zero_()
+    made["padded"] = forced(1, constant)
+    return {f"large-{name}": blob for name, blob in made.items()}
+
+
+def forced(number: int, distilled: DistilledSet, per_class: bool = False) -> bytes:
+    """A set by a coder that may not be the best; if it wants a network of its own, by one of zeros."""
+    (_, inputs), _, (outputs, _), _ = largest_shapes(distilled.spec.grid_shape[0])
+    layers = [
+        Layer(np.zeros((n, m), np.int16), np.zeros(n, np.int32)) for m, n in ((inputs, 1), (1, outputs))
+    ]
+    network = EntropyNetwork(layers)
+
+    def with_network(*arguments: Any, **options: Any) -> Any:
+        return code_grid(*arguments[:6], **options, network=network if number == OWN else None)
+
+    choice = mock.patch(f"{pixel.__name__}.smallest_coder", lambda *_, **__: (number, 0.0))
+    with choice, mock.patch(f"{pixel.__name__}.code_grid", with_network):
+        blob = encode(distilled, per_class=per_class)
+    if message_of(blob).pixel.coder != number:
+        raise ValueError(f"coder {number} could not be forced: see pixel.py for how one is chosen")
+    return blob
 
 
 def hostile() -> dict[str, bytes]:
@@ -69,6 +125,7 @@ def hostile() -> dict[str, bytes]:
         made[f"long-{name}"] = described((1, 1, 499), [1], 1, number)
         made[f"thin-{name}"] = described((1, 1, 1), [66_000], 1, number)
         made[f"deep-{name}"] = described((100, 1, 1), [2], 8, number)
+        made[f"split-{name}"] = described((1, 1, 2), [1], 1, number, 0, 200, bytes(100), (0, 1) * 99 + (2,))
     made["grows"] = described((1, 8, 8), [98_000], 1, 0, factor_log2=3)
     made["grows-and-is-cut"] = described((1, 1, 1), [9_000], 1, 0, factor_log2=3)
     made["grows-beyond"] = described((1, 8, 8), [1 << 20], 1, 0, factor_log2=3)
@@ -76,6 +133,7 @@ def hostile() -> dict[str, bytes]:
     made["most-classes"] = described((1,), [1], 1, 0, classes=1 << 20)
     made["samples"] = described((1,), [(1 << 32) - 1], 1, 0, classes=9)
     made["pixels"] = described((1, (1 << 24) - 1, (1 << 24) - 1), [1], 1, 0)
+    made["lengths"] = changed(lambda m: m.class_lengths.extend([0] * 3000))
     made["counts"] = changed(lambda m: m.class_counts.extend([0] * 3000))
     made["sides"] = changed(lambda m: m.task_described.shape.extend([1] * 3000))
     made["features"] = described((200,), [1], 2, 1)
@@ -90,15 +148,18 @@ def described(
     factor_log2: int = 0,
     classes: int = 1,
     stream: bytes = bytes(16),
+    lengths: tuple[int, ...] = (),
 ) -> bytes:
-    """A blob of a task of its own, with a stream of which every coder makes something."""
+    """A blob of a task of its own, with a stream, or one a class, of which every coder makes something."""
     task = pb.Task(
         name="x", shape=shape, classes=classes, normalisation=halves([0] * shape[0], [1] * shape[0])
     )
     channels = shape[0] if len(shape) == 3 else 1
     grid = halves([0, 1] * channels)
     pixel = pb.Pixel(bits=bits, coder=coder, factor_log2=factor_log2, grid=grid)
-    return packed(pb.DistilledSet(task_described=task, class_counts=counts, pixel=pixel, stream=stream))
+    message = pb.DistilledSet(task_described=task, class_counts=counts, pixel=pixel, stream=stream)
+    message.class_lengths.extend(lengths)
+    return packed(message)
 
 
 def halves(*lists: list[float]) -> bytes:
@@ -106,9 +167,10 @@ def halves(*lists: list[float]) -> bytes:
     return np.concatenate(lists).astype("<f2").tobytes()
 
 
+@cache
 def tiny_blob() -> bytes:
     """A valid blob of 2×2×2 images in 3 classes, of which one is empty."""
-    return encode(make_set(make_data((2, 2, 2), [1, 0, 2])))
+    return encode(make_set(make_data((2, 2, 2), [1, 0, 2])), quick=True)
 
 
 def changed(change: Change) -> bytes:
@@ -130,6 +192,9 @@ def values() -> dict[str, bytes]:
     def stream(data: bytes) -> Change:
         return lambda m: setattr(m, "stream", data)
 
+    def lengths(*numbers: int) -> Change:
+        return lambda m: m.class_lengths.extend(numbers)
+
     changes: dict[str, Change] = {
         "grid-nan": grid(NAN, 1, 0, 1),
         "grid-signalling-nan": lambda m: setattr(m.pixel, "grid", b"\1\x7d\0\x3c" * 2),
@@ -145,6 +210,11 @@ def values() -> dict[str, bytes]:
         "stream-zeros": stream(bytes(40)),
         "stream-ones": stream(b"\xff" * 40),
         "stream-odd": stream(b"\x01\x02\x03"),
+        "lengths-zero": lengths(0),
+        "lengths-all": lambda m: m.class_lengths.append(len(m.stream)),
+        "lengths-beyond": lengths(1000),
+        "lengths-largest": lengths((1 << 32) - 1),
+        "lengths-too-many": lengths(1, 1),
         "no-side": lambda m: m.task_described.shape.__setitem__(1, 0),
         "flat": lambda m: m.task_described.shape.__setitem__(slice(None), [8]),
         "unknown-coder": lambda m: setattr(m.pixel, "coder", 200),
@@ -208,8 +278,12 @@ def files() -> dict[str, bytes]:
 
 
 def main() -> None:
-    for name, blob in seeds().items():
-        (FOLDER / "corpus" / f"{name}.fbits").write_bytes(blob)
+    written = {f"{name}.fbits": blob for name, blob in seeds().items()}
+    for path in (FOLDER / "corpus").iterdir():
+        if path.name not in written and not path.name.startswith("found-"):
+            path.unlink()
+    for name, blob in written.items():
+        (FOLDER / "corpus" / name).write_bytes(blob)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Damage that knows the format: behind a checksum, only a well-made header lets bytes reach the decoder.
 
-A mutation works on one of four layers: the file as it is, the bytes of the message, the fields on the wire
-(duplicated, moved, unknown, oddly written), or the values of the message's fields, whatever they are: those
-are found through protobuf's reflection, so that a field that is added to the format is fuzzed at once. All
+A mutation works on one of five layers: the file as it is, the bytes of the message, the fields on the wire
+(duplicated, moved, unknown, oddly written), the values of the message's fields, or the streams alone. All
 but the first put magic, length and checksum right again.
 """
 
@@ -13,21 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from making import packed
 
-from fedbits.coding import CODERS
-from fedbits.data.known import KNOWN
-from fedbits.wire import distilled_set_pb2 as pb
+from fuzz.fields import HEADER, fit, is_list, parsed, places, range_of, streams, within
 
-HEADER = 14
 LARGEST = 4096  # bytes of an input: longer ones take longer, and reach nothing else
 
 Edit = Callable[[bytes], bytes]
 
-_NUMBERS = sorted({max(0, (1 << power) + by) for power in (*range(25), 31, 32) for by in (-1, 0, 1)})
-_HALVES = (0.0, -0.0, 1.0, -1.0, 0.3, 6e-8, 6.1e-5, 1e-4, 65504.0, -65504.0, np.inf, -np.inf, np.nan)
-_NAMES = ("", "digits", "fashion_mnist", "cifar100", "quadd", "random", "folder:x", "é\0\n", "n" * 300)
+NUMBERS = sorted({max(0, (1 << power) + by) for power in (*range(25), 31, 32) for by in (-1, 0, 1)})
+HALVES = (0.0, -0.0, 1.0, -1.0, 0.3, 6e-8, 6.1e-5, 1e-4, 65504.0, -65504.0, np.inf, -np.inf, np.nan)
+NAMES = ("", "digits", "fashion_mnist", "cifar100", "quadd", "random", "folder:x", "é\0\n", "n" * 300)
 
 
 def mutate(blob: bytes, rng: random.Random, edit: Edit | None = None, largest: int = LARGEST) -> bytes:
@@ -37,7 +34,7 @@ def mutate(blob: bytes, rng: random.Random, edit: Edit | None = None, largest: i
         edit: changes bytes that have no structure; by default as ``rng`` has it.
     """
     edit = edit or (lambda data: edited(data, rng))
-    layer = rng.choices((_file, _body, _wire, _values), weights=(1, 2, 2, 5))[0]
+    layer = rng.choices(LAYERS, weights=(1, 2, 3, 14, 10))[0]
     return layer(blob, rng, edit, largest)[:largest]
 
 
@@ -92,7 +89,7 @@ def _odd_field(rng: random.Random) -> bytes:
     number = rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 19000, (1 << 29) - 1))
     kind = rng.randrange(6)
     if kind == 0:
-        return varint(number << 3) + varint(rng.choice(_NUMBERS))
+        return varint(number << 3) + varint(rng.choice(NUMBERS))
     if kind == 1:
         return varint(number << 3) + b"\x80" * rng.choice((1, 4, 8, 9, 10)) + b"\0"  # longer than it need be
     if kind == 2:
@@ -101,7 +98,7 @@ def _odd_field(rng: random.Random) -> bytes:
     if kind == 3:
         return varint(number << 3 | rng.choice((1, 5, 6, 7))) + rng.randbytes(rng.choice((4, 8)))
     if kind == 4:
-        return varint(number << 3 | 2) + varint(rng.choice(_NUMBERS))  # a length, and nothing or something
+        return varint(number << 3 | 2) + varint(rng.choice(NUMBERS))  # a length, and nothing or something
     inner = rng.choice((b"", b"\xff\xfe", b"\x08\x01", rng.randbytes(9), b"\x01" * 200))
     return varint(number << 3 | 2) + varint(len(inner)) + inner
 
@@ -142,66 +139,86 @@ def _varint_at(body: bytes, at: int) -> tuple[int, int]:
 
 def _values(blob: bytes, rng: random.Random, edit: Edit, largest: int) -> bytes:
     """One to three fields given other values; in most cases the others are then made to fit."""
-    message = pb.DistilledSet()
-    try:
-        message.ParseFromString(blob[HEADER:])
-    except (DecodeError, UnicodeDecodeError):
+    message = parsed(blob)
+    if message is None:
         return _body(blob, rng, edit, largest)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        holder, name = rng.choice(list(_places(message)))
-        if rng.random() < 0.05:
-            holder.ClearField(name)
+        holder, description = rng.choice(list(places(message)))
+        if rng.random() < 0.03:
+            holder.ClearField(description.name)
         else:
-            _change(holder, name, rng, edit)
-    if rng.random() < 0.7:
+            _change(holder, description, rng, edit)
+    if rng.random() < 0.85:
         fit(message)
     return packed(message.SerializeToString()[: largest - HEADER])
 
 
-def _places(message: Message) -> Iterator[tuple[Message, str]]:
-    """Every field that ``message`` and the messages in it have, set or not."""
-    for description in message.DESCRIPTOR.fields:
-        value = getattr(message, description.name)
-        yield message, description.name
-        if isinstance(value, Message) and message.HasField(description.name):
-            yield from _places(value)
+def _streams(blob: bytes, rng: random.Random, edit: Edit, largest: int) -> bytes:
+    """What the coders read, and nothing else."""
+    message = parsed(blob)
+    if message is None:
+        return _body(blob, rng, edit, largest)
+    _change(*rng.choice(streams(message)), rng, edit)
+    return packed(message.SerializeToString()[: largest - HEADER])
 
 
-def _change(holder: Message, name: str, rng: random.Random, edit: Edit) -> None:
+def _change(holder: Message, description: FieldDescriptor, rng: random.Random, edit: Edit) -> None:
+    name, allowed = description.name, range_of(description)
     value: Any = getattr(holder, name)
     if isinstance(value, Message):
         value.SetInParent()
-    elif isinstance(value, bool):
-        setattr(holder, name, not value)
-    elif isinstance(value, int):
-        setattr(holder, name, _number(value, rng))
-    elif isinstance(value, float):
-        setattr(holder, name, float(rng.choice(_HALVES)))
-    elif isinstance(value, str):
-        setattr(holder, name, rng.choice(_NAMES))
-    elif isinstance(value, bytes):
-        setattr(holder, name, edit(value) if rng.random() < 0.6 else _halves(value, rng))
-    elif not value or isinstance(value[0], int):
-        value[:] = _numbers(list(value), rng)
+    elif not is_list(value):
+        setattr(holder, name, _other(value, rng, edit, allowed))
+    elif description.message_type is not None:
+        _change_messages(value, rng)
+    else:
+        default = {FieldDescriptor.TYPE_BYTES: b"", FieldDescriptor.TYPE_STRING: ""}
+        value[:] = _list(list(value), default.get(description.type, 1), rng, edit, allowed)
+
+
+def _other(value: Any, rng: random.Random, edit: Edit, allowed: range) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        sign = -1 if allowed[0] < 0 and rng.random() < 0.5 else 1
+        return within(sign * _number(value, rng), allowed)
+    if isinstance(value, float):
+        return float(rng.choice(HALVES))
+    if isinstance(value, str):
+        return rng.choice(NAMES)
+    return edit(value) if rng.random() < 0.6 else _halves(value, rng)
+
+
+def _change_messages(values: Any, rng: random.Random) -> None:
+    kind = rng.randrange(3)
+    if kind == 0 and values:
+        del values[rng.randrange(len(values))]
+    elif kind == 1 and values:
+        values.add().CopyFrom(rng.choice(list(values)))
+    else:
+        values.add()
 
 
 def _number(value: int, rng: random.Random) -> int:
     near = (value + 1, value - 1, value * 2, value // 2)
-    other = rng.choice(near) if rng.random() < 0.3 else rng.choice(_NUMBERS[: rng.choice((8, 24, 99))])
-    return min(max(0, other), (1 << 32) - 1)
+    if rng.random() < 0.3:
+        return max(0, rng.choice(near))
+    most = rng.choice((8, 8, 8, 16, 24, 24, 24, len(NUMBERS)))  # those of a million classes take long
+    return rng.choice(NUMBERS[:most])
 
 
-def _numbers(values: list[int], rng: random.Random) -> list[int]:
+def _list(values: list[Any], default: Any, rng: random.Random, edit: Edit, allowed: range) -> list[Any]:
     kind = rng.randrange(6)
     if kind == 0 or not values:
-        return [*values, _number(1, rng)]
+        return [*values, _other(default, rng, edit, allowed)]
     if kind == 1:
         return values[:-1]
     if kind == 2:
         return values[:1]
     if kind == 3:
         return (values * 100)[: rng.choice((2, 3, 4, 10, 100))]
-    values[rng.randrange(len(values))] = _number(values[0], rng)
+    at = rng.randrange(len(values))
+    values[at] = _other(values[at], rng, edit, allowed)
     return values
 
 
@@ -209,27 +226,8 @@ def _halves(value: bytes, rng: random.Random) -> bytes:
     """``value`` as float16 numbers, some of them odd."""
     numbers = np.frombuffer(value[: len(value) // 2 * 2], "<f2").copy()
     for _ in range(rng.choice((1, 2, 4)) if len(numbers) else 0):
-        numbers[rng.randrange(len(numbers))] = rng.choice(_HALVES)
+        numbers[rng.randrange(len(numbers))] = rng.choice(HALVES)
     return numbers.tobytes()
 
 
-def fit(message: pb.DistilledSet) -> None:
-    """Make lengths that must agree agree, so that a change of one reaches what lies behind that check."""
-    channels, classes = 1, 1
-    if message.WhichOneof("task") == "known_task":
-        spec = KNOWN.get(message.known_task)
-        channels, classes = (spec.shape[0], spec.classes) if spec else (1, 1)
-    else:
-        task = message.task_described
-        sides, classes = list(task.shape[:3]), task.classes
-        means = min(sides[0], 300) if sides else 1
-        channels = means if len(sides) == 3 else 1
-        if len(task.normalisation) != 4 * means:
-            task.normalisation = np.repeat([0.25, 0.5], means).astype("<f2").tobytes()
-    if len(message.pixel.grid) != 4 * channels:
-        message.pixel.grid = np.tile([-1, 0.25], channels).astype("<f2").tobytes()
-    if len(message.class_counts) not in (1, classes):
-        few = min(classes, 300)
-        message.class_counts[:] = [*message.class_counts, *[1] * few][:few]
-    if message.pixel.coder > max(CODERS) + 1:
-        message.pixel.coder %= max(CODERS) + 1
+LAYERS = (_file, _body, _wire, _values, _streams)

@@ -8,6 +8,7 @@ decoder must refuse.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from golden.reader_stream import CODERS, Array, least_length, read_grid, require
+from golden.reader_stream import CODERS, Array, read_grid, require, work
 
 # --- Section 3: the message ---------------------------------------------------------------------------------
 
@@ -118,10 +119,20 @@ def _task(message: Message) -> Task:
         return Task(name, shape, classes, mean.astype(np.float32), std.astype(np.float32))
     require(len(shape) in (1, 3) and all(0 < side < 1 << 24 for side in shape), "a wrong shape")
     require(0 < classes <= 1 << 20, "a wrong number of classes")
+    if not data:
+        data = _short_normalisation(task.bytes(6), task.numbers(7))
     require(len(data) == 4 * shape[0], "a normalisation of a wrong length")
     mean, std = np.split(np.frombuffer(data, "<f2").astype(np.float32), 2)
     require(bool(np.isfinite([mean, std]).all() and (std > 0).all()), "a wrong normalisation")
     return Task(name, shape, classes, mean, np.maximum(std, LEAST_STD), task.number(5) != 0)
+
+
+def _short_normalisation(scales: bytes, offsets: list[int]) -> bytes:
+    require(len(scales) == len(offsets) and all(14 <= scale <= 247 for scale in scales), "wrong scales")
+    std = (np.frombuffer(scales, "u1").astype("<u2") << 7).view("<f2")
+    mean = np.array([(offset >> 1) ^ -(offset & 1) for offset in offsets]) * std.astype(np.float64) / 8
+    require(bool((abs(mean) <= 65504).all()), "a mean that is too large")
+    return mean.astype("<f2").tobytes() + std.tobytes()
 
 
 def _counts(message: Message, classes: int) -> list[int]:
@@ -138,6 +149,20 @@ def _recipe(message: Message) -> str:
     return name
 
 
+Streams = list[tuple[bytes, range]]  # each with the classes in it
+
+
+def _streams(message: Message, counts: list[int]) -> Streams:
+    """Section 4.5."""
+    stream, lengths = message.bytes(5), message.numbers(8)
+    if not lengths:
+        return [(stream, range(len(counts)))]
+    present = [range(label, label + 1) for label, count in enumerate(counts) if count]
+    require(len(lengths) == len(present) - 1 and sum(lengths) <= len(stream), "wrong class lengths")
+    ends = [*np.cumsum(lengths).tolist(), len(stream)]
+    return [(stream[a:b], one) for a, b, one in zip([0, *ends], ends, present, strict=False)]
+
+
 # --- Section 7: symbols to samples --------------------------------------------------------------------------
 
 
@@ -151,22 +176,36 @@ def upsampled(values: Array, factor: int, axis: int) -> Array:
     return values.take(first, axis) * (1 - share) + values.take(second, axis) * share
 
 
-def _samples(pixel: Message, stream: bytes, task: Task, counts: list[int]) -> Array:
+def _samples(pixel: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
+    """``alone``: each class has a stream of its own, of which ``streams`` are perhaps not all."""
     bits, factor_log2, grid, coder = pixel.number(1), pixel.number(2), pixel.bytes(3), pixel.number(4)
     require(1 <= bits <= 8 and factor_log2 <= 3 and coder in CODERS, "unknown bits, factor or coder")
-    image, n = len(task.shape) == 3, sum(counts)
+    image, sizes = len(task.shape) == 3, [sum(counts[label] for label in labels) for _, labels in streams]
     factor = 1 << factor_log2 if image else 1
     channels, height, width = task.shape if image else (1, 1, task.shape[0])
-    stored = (n, channels, -(-height // factor), -(-width // factor))
+    stored = (channels, -(-height // factor), -(-width // factor))
     require(len(grid) == 4 * channels, "a grid of a wrong length")
     low, step = np.frombuffer(grid, "<f2").astype(np.float64).reshape(-1, 2).T[:, :, None, None]
     require(bool(np.isfinite([low, step]).all()), "a grid that is not finite")
     require(bool((step >= np.maximum(abs(low) * 2.0**-18, 2.0**-14)).all()), "a step that is too small")
-    require(len(stream) >= least_length(stored, 2**bits, coder), "a stream that is too short")
-    values = low + step * read_grid(stream, coder, 2**bits, stored, counts)
+    n, length = sum(sizes), sum(len(data) for data, _ in streams)
+    units = sum(work((size, *stored), 2**bits, coder) + 2**14 * alone for size in sizes)
+    numbers = n * max(math.prod(task.shape), math.prod(stored) * factor**2)
+    require(length >= least_length(units, numbers), "a stream that is too short")
+    grids = []
+    for size, (data, labels) in zip(sizes, streams, strict=True):
+        only = [count if label in labels else 0 for label, count in enumerate(counts)]
+        grids.append(read_grid(data, coder, 2**bits, (size, *stored), only))
+    values = np.concatenate(grids)
+    values = low + step * values
     if factor > 1:
         values = upsampled(upsampled(values, factor, 3), factor, 2)[:, :, :height, :width]
     return values.astype(np.float32).reshape(n, *task.shape)
+
+
+def least_length(units: int, numbers: int) -> int:
+    """Bytes of all streams together: section 8."""
+    return max(0, -(-(units - 2**22) // 2**13), -(-(numbers - 2**22) // 2**11))
 
 
 # --- Section 2: the blob ------------------------------------------------------------------------------------
@@ -186,8 +225,8 @@ class Decoded:
         return values if self.task.floating else (values * np.float32(255)).round().clip(0, 255).astype("u1")
 
 
-def read(blob: bytes) -> Decoded:
-    """Everything in a blob.
+def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
+    """Everything in a blob, or the samples of some ``classes``: section 4.5.
 
     Raises:
         ValueError: it is not a blob of version 1 that a decoder should read.
@@ -200,4 +239,12 @@ def read(blob: bytes) -> Decoded:
     task = _task(message)
     counts, recipe = _counts(message, task.classes), _recipe(message)
     require(message.last_of((4, BYTES)) == 4, "no samples")
-    return Decoded(task, counts, recipe, _samples(message.message(4), message.bytes(5), task, counts))
+    streams = _streams(message, counts)
+    alone = len(streams) > 1
+    wanted = [count if classes is None or label in classes else 0 for label, count in enumerate(counts)]
+    if alone:
+        streams = [(data, labels) for data, labels in streams if wanted[labels[0]]]
+    samples = _samples(message.message(4), streams, alone, task, counts)
+    if not alone:
+        samples = samples[np.repeat(np.array(wanted) > 0, counts)]
+    return Decoded(task, wanted, recipe, samples)

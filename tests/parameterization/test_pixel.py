@@ -11,8 +11,9 @@ from making import make_data, make_set, make_spec
 from fedbits.coding import RangeReader, RangeWriter
 from fedbits.errors import CorruptError
 from fedbits.parameterization import PixelParameterization
+from fedbits.parameterization.network_rate import NetworkRate
 from fedbits.parameterization.pixel import PixelConfig, shrink, stored_shape
-from fedbits.parameterization.rate import ContextRate
+from fedbits.parameterization.rate import ContextRate, Rate
 from fedbits.wire import distilled_set_pb2 as pb
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 7, 5), (2, 9, 13), (1, 1, 6), (6,), (1,)]
@@ -45,9 +46,10 @@ def labels_of(stored: PixelParameterization) -> torch.Tensor:
 def sent(stored: PixelParameterization) -> tuple[PixelParameterization, int]:
     """What a receiver gets, and the bytes of the stream."""
     message, writer, labels = pb.DistilledSet(), RangeWriter(), labels_of(stored)
-    stored.encode(message, writer, labels)
+    stored.encode(message, [(labels, writer)])
     stream = writer.bytes()
-    received = PixelParameterization.decode(message.pixel, stored.spec, labels, RangeReader(stream))
+    parts = [(labels, RangeReader(stream))]
+    received = PixelParameterization.decode(message.pixel, stored.spec, len(stored), parts)
     return received, len(stream)
 
 
@@ -98,13 +100,14 @@ def test_the_rate_falls_where_its_gradient_says() -> None:
     assert float(stored.rate(labels_of(stored)).detach()) < float(before.detach())
 
 
-def test_the_gradient_points_to_cheaper_symbols() -> None:
-    """Almost all symbols are 0: one between 1 and 2 costs more the nearer it is to the unseen 2."""
-    rate = ContextRate(4)
+@pytest.mark.parametrize("kind", [ContextRate, NetworkRate])
+def test_the_gradient_points_to_cheaper_symbols(kind: type[Rate]) -> None:
+    """Almost all symbols are 0: one beside them costs more the farther it is from 0."""
+    rate = kind(4)
     symbols = torch.zeros(4, 1, 8, 8, dtype=torch.long)
     symbols[0, 0, :, 0] = 1
-    rate.refresh(symbols.numpy(), 100.0)
-    assert float(rate(symbols.float())) == pytest.approx(100.0, abs=1e-3)
+    spent = rate.refresh(symbols.numpy())
+    assert float(rate(symbols.float())) == pytest.approx(spent, abs=1e-3)
     position = symbols.float()
     position[1, 0, 4, 4] = 0.4
     position.requires_grad_()
@@ -200,13 +203,12 @@ def test_flat_samples_have_no_resolution_to_trade() -> None:
 )
 def test_messages_that_no_encoder_writes(change: dict[str, object]) -> None:
     message, writer, stored = pb.DistilledSet(), RangeWriter(), made((1, 4, 4))
-    stored.encode(message, writer, labels_of(stored))
+    stored.encode(message, [(labels_of(stored), writer)])
     for name, value in change.items():
         setattr(message.pixel, name, value)
     with pytest.raises(CorruptError):
-        PixelParameterization.decode(
-            message.pixel, make_spec((1, 4, 4)), labels_of(stored), RangeReader(writer.bytes())
-        )
+        parts = [(labels_of(stored), RangeReader(writer.bytes()))]
+        PixelParameterization.decode(message.pixel, make_spec((1, 4, 4)), len(stored), parts)
 
 
 def test_description() -> None:

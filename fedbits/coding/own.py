@@ -1,0 +1,80 @@
+"""The coder that trusts a network which travels in the stream, before the symbols."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbits.coding.network import ACTIVATION_BITS, COMPONENTS, WEIGHT_BITS, EntropyNetwork, Layer
+from fedbits.coding.neural import code_symbols
+from fedbits.coding.range_coder import SymbolCoder, Symbols
+from fedbits.coding.surroundings import inputs_of, surroundings
+from fedbits.coding.view import GridShape, View
+from fedbits.coding.weights import QuantisedTensor, code_weights
+from fedbits.errors import CorruptError
+
+HIDDEN = range(1, 65)  # widths of the hidden layer
+_FRACTIONS = (WEIGHT_BITS, WEIGHT_BITS + ACTIVATION_BITS)  # of weights and of biases, as they are used
+
+
+class OwnNetwork:
+    """As :class:`fedbits.coding.neural.Neural`, under a network with one hidden layer that was sent along."""
+
+    grouped: ClassVar[bool] = False
+
+    def __init__(self, shape: GridShape, levels: int) -> None:
+        self._channels, self._levels = shape[1], levels
+        self._network: EntropyNetwork
+
+    def open(self, coder: SymbolCoder, network: EntropyNetwork | None) -> None:
+        """Code the network, or read it (None), ahead of the symbols.
+
+        Raises:
+            CorruptError: weights have more fractional bits than a network works with.
+        """
+        hidden = None if network is None else np.array([len(network.layers[0].bias) - HIDDEN[0]])
+        width = HIDDEN[int(coder.code(hidden, np.ones((1, len(HIDDEN)), np.int64))[0])]
+        shapes = _shapes(self._channels, width)
+        tensors = None if network is None else _tensors(network)
+        self._network = EntropyNetwork(_layers(code_weights(coder, shapes, tensors)))
+
+    def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
+        seen = surroundings(view, self._levels)
+        expected = self._network.mixture(seen.inputs, seen.centre, seen.octave, self._levels)
+        return code_symbols(coder, expected, symbols)
+
+
+def _shapes(channels: int, hidden: int) -> list[tuple[int, ...]]:
+    outputs = 3 * COMPONENTS
+    return [(hidden, inputs_of(channels)), (hidden,), (outputs, hidden), (outputs,)]
+
+
+def largest_shapes(channels: int) -> list[tuple[int, ...]]:
+    """Shapes of the most weights that a stream may bring."""
+    return _shapes(channels, HIDDEN[-1])
+
+
+def _tensors(network: EntropyNetwork) -> list[QuantisedTensor]:
+    """Weights and biases, layer after layer, less the trailing zero bits that all of each share."""
+    tensors = []
+    for layer in network.layers:
+        for values, fraction in zip((layer.weights, layer.bias), _FRACTIONS, strict=True):
+            integers = np.asarray(values, np.int64)
+            shared = int(np.bitwise_or.reduce(integers.reshape(-1)))
+            spare = min((shared & -shared).bit_length() - 1, fraction) if shared else fraction
+            tensors.append(QuantisedTensor(integers >> spare, fraction - spare))
+    return tensors
+
+
+def _layers(tensors: list[QuantisedTensor]) -> list[Layer]:
+    found: list[NDArray[np.int64]] = []
+    for number, tensor in enumerate(tensors):
+        spare, bits = _FRACTIONS[number % 2] - tensor.fraction_bits, (15, 31)[number % 2]
+        largest = (1 << bits) - 1
+        if not 0 <= spare <= _FRACTIONS[number % 2] or (abs(tensor.values) > largest >> spare).any():
+            raise CorruptError("the stream's network has weights that no network of this format has")
+        found.append(tensor.values << spare)
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return [Layer(weights.astype(np.int16), bias.astype(np.int32)) for weights, bias in pairs]

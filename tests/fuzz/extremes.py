@@ -1,0 +1,99 @@
+"""Blobs that ask for much: what a unit of declared work takes, and a declared number.
+
+    python tests/fuzz/extremes.py
+
+prints one line of JSON. Each of the blobs asks for about a second's work.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+
+from fedbits.coding import CODERS
+from fedbits.container import DecodeLimits, decode
+from fedbits.errors import FormatError, LimitError
+from fuzz.make_corpus import described
+from fuzz.memory import Peak
+
+SCALE = 1 << 22  # units of work of an extreme blob, about
+
+
+def extremes() -> dict[str, Any]:
+    """Nanoseconds a unit of declared work, and bytes a number as the limits count them."""
+    cases = {name: _extreme(blob) for name, blob in _demanding()}
+    cases.pop("warm-up")
+    return {
+        "most ns a unit": max(case["ns a unit"] for case in cases.values()),
+        "most bytes a number": max(case["bytes a number"] or 0.0 for case in cases.values()),
+        "broken": "; ".join(case["broken"] for case in cases.values() if case["broken"]) or None,
+        "cases": cases,
+    }
+
+
+def _demanding() -> Iterator[tuple[str, bytes]]:
+    forms: dict[str, tuple[tuple[int, ...], int, int]] = {
+        "one row of one sample, 1 bit": ((1, 1, 4096), 1, 1),
+        "one image, 1 bit": ((1, 64, 64), 1, 1),
+        "one colour image, 1 bit": ((3, 36, 36), 1, 1),
+        "colour images, 4 bits": ((3, 8, 8), 800, 4),
+        "colour images, 8 bits": ((3, 4, 4), 300, 8),
+        "values, 1 bit": ((1, 1, 1), 400_000, 1),
+        "channels, 8 bits": ((3000, 1, 1), 1, 8),
+        "features, 8 bits": ((3000,), 1, 8),
+    }
+    yield "warm-up", described((1, 8, 8), [1000], 1, 0)
+    for number, (name, _) in CODERS.items():
+        for form, (shape, n, bits) in forms.items():
+            yield f"{name}: {form}", described(shape, [n], bits, number, stream=bytes(4000))
+        split = described((1, 1, 1), [1], 1, number, 0, 200, bytes(4000), (16,) * 199)
+        yield f"{name}: 200 streams of one value", split
+    for height, width in ((8, 8), (7, 7), (1, 1), (1, 512)):
+        n = SCALE // (42 * -(-width // 8))  # 64 numbers of half a unit, and a symbol of ten
+        blob = described((1, height, width), [n], 1, 0, 3, stream=bytes(4000))
+        yield f"raw: interpolated to {height} by {width}", blob
+
+
+def _declared(blob: bytes, limits: DecodeLimits) -> int:
+    """What the refusal under ``limits`` that admit nothing says that ``blob`` asks for."""
+    try:
+        decode(blob, limits)
+    except LimitError as error:
+        return int(re.findall(r"[\d,]+", str(error))[0].replace(",", ""))
+    raise ValueError("limits of zero let a blob pass")
+
+
+def _extreme(blob: bytes) -> dict[str, Any]:
+    work, numbers = _declared(blob, DecodeLimits(work=0)), _declared(blob, DecodeLimits(elements=0))
+    peak, started, broken = Peak(), time.process_time(), None
+    try:
+        decode(blob).samples  # noqa: B018
+    except FormatError:
+        pass
+    except BaseException as error:  # constriction panics with a BaseException
+        broken = f"{type(error).__name__}: {error}"
+    seconds, grown = time.process_time() - started, peak.grown()
+    return {
+        "blob bytes": len(blob),
+        "work": work,
+        "numbers": numbers,
+        "seconds": round(seconds, 3),
+        "ns a unit": round(1e9 * seconds / work, 1),
+        "MB above before": round(grown, 1),
+        "bytes a number": round((grown * (1 << 20)) / numbers, 1) if numbers > 100_000 else None,
+        "broken": broken,
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(extremes()))

@@ -1,0 +1,102 @@
+"""The fields of a blob's message, whatever they are: found by reflection, so that new ones are too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from fedbits.coding import CODERS
+from fedbits.data.known import KNOWN
+from fedbits.wire import distilled_set_pb2 as pb
+
+HEADER = 14
+
+_Place = tuple[Message, FieldDescriptor]
+
+
+def parsed(blob: bytes) -> pb.DistilledSet | None:
+    """The message in a blob, if there is one."""
+    message = pb.DistilledSet()
+    try:
+        message.ParseFromString(blob[HEADER:])
+    except (DecodeError, UnicodeDecodeError):  # the latter where protobuf is pure Python
+        return None
+    return message
+
+
+def places(message: Message) -> Iterator[_Place]:
+    """Every field that ``message`` and the messages in it have, set or not."""
+    for description in message.DESCRIPTOR.fields:
+        yield message, description
+        if description.message_type is None:
+            continue
+        value = getattr(message, description.name)
+        if not isinstance(value, Message):
+            for item in value[:4]:
+                yield from places(item)
+        elif message.HasField(description.name):
+            yield from places(value)
+
+
+def streams(message: Message) -> list[_Place]:
+    """Fields of bytes at the top of a message."""
+    fields = message.DESCRIPTOR.fields
+    return [(message, item) for item in fields if item.type == FieldDescriptor.TYPE_BYTES]
+
+
+def range_of(description: FieldDescriptor) -> range:
+    """The integers that protobuf lets a field hold."""
+    sizes = {FieldDescriptor.CPPTYPE_UINT32: 32, FieldDescriptor.CPPTYPE_UINT64: 64}
+    if description.cpp_type in sizes:
+        return range(1 << sizes[description.cpp_type])
+    return range(-(1 << 31), 1 << 31)
+
+
+def within(number: int, allowed: range) -> int:
+    return min(max(number, allowed[0]), allowed[-1])
+
+
+def is_list(value: Any) -> bool:
+    return not isinstance(value, int | float | str | bytes | Message)
+
+
+def fit(message: pb.DistilledSet) -> None:
+    """Make lengths that must agree agree, so that a change of one reaches what lies behind that check."""
+    channels, classes = 1, 1
+    if message.WhichOneof("task") == "known_task":
+        spec = KNOWN.get(message.known_task)
+        channels, classes = (spec.shape[0], spec.classes) if spec else (1, 1)
+    else:
+        task = message.task_described
+        sides, classes = list(task.shape[:3]), task.classes
+        means = min(sides[0], 300) if sides else 1
+        channels = means if len(sides) == 3 else 1
+        if (task.scales or task.offsets) and not task.normalisation:
+            task.scales = task.scales[:means].ljust(means, b"\x70")
+            task.offsets[:] = [*task.offsets, *[1] * means][:means]
+        elif len(task.normalisation) != 4 * means:
+            task.normalisation = np.repeat([0.25, 0.5], means).astype("<f2").tobytes()
+    if len(message.pixel.grid) != 4 * channels:
+        message.pixel.grid = np.tile([-1, 0.25], channels).astype("<f2").tobytes()
+    if len(message.class_counts) not in (1, classes):
+        few = min(classes, 300)
+        message.class_counts[:] = [*message.class_counts, *[1] * few][:few]
+    if message.pixel.coder > max(CODERS) + 1:
+        message.pixel.coder %= max(CODERS) + 1
+    if message.class_lengths:
+        _fit_lengths(message)
+
+
+def _fit_lengths(message: pb.DistilledSet) -> None:
+    """As many lengths of streams as classes that have samples, less one; mostly within the stream."""
+    present = sum(count > 0 for count in list(message.class_counts)[:300])
+    if len(message.class_counts) == 1:
+        present = KNOWN[message.known_task].classes if message.known_task in KNOWN else 2
+    lengths = [*message.class_lengths, *[4] * present][: max(present - 1, 0)]
+    if sum(lengths) > len(message.stream):
+        lengths = [min(length, len(message.stream) // (present + 1)) for length in lengths]
+    message.class_lengths[:] = lengths
