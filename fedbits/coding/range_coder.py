@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedbits.errors import CorruptError
 
 Symbols = NDArray[np.int64]
+Weights = NDArray[np.int64] | NDArray[np.float64]  # integers, in either
 
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 
@@ -22,7 +23,7 @@ _FAMILY = constriction.stream.model.Categorical(perfect=False)
 class SymbolCoder(Protocol):
     """Codes a batch of symbols, each under its own row of positive integer weights."""
 
-    def code(self, symbols: Symbols | None, weights: NDArray[np.int64]) -> Symbols:
+    def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         """``weights`` ``[m, levels]``; ``symbols`` ``[m]``, or None where they are to be read."""
         ...
 
@@ -33,7 +34,7 @@ class RangeWriter:
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
-    def code(self, symbols: Symbols | None, weights: NDArray[np.int64]) -> Symbols:
+    def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         if symbols is None:
             raise ValueError("a writer needs symbols")
         self._encoder.encode(symbols.astype(np.int32), _FAMILY, weights.astype(np.float64))
@@ -52,7 +53,7 @@ class RangeReader:
         words = np.frombuffer(padded, dtype="<u4").astype(np.uint32)
         self._decoder = constriction.stream.queue.RangeDecoder(words)
 
-    def code(self, symbols: Symbols | None, weights: NDArray[np.int64]) -> Symbols:
+    def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         try:
             decoded = self._decoder.decode(_FAMILY, weights.astype(np.float64))
         except AssertionError as error:  # constriction's way of saying that no encoder writes these words
@@ -66,7 +67,7 @@ class Meter:
     def __init__(self) -> None:
         self.bits = 0.0
 
-    def code(self, symbols: Symbols | None, weights: NDArray[np.int64]) -> Symbols:
+    def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         if symbols is None:
             raise ValueError("a meter needs symbols")
         spent = weights[np.arange(len(symbols)), symbols] / weights.sum(axis=1)
