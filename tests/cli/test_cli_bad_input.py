@@ -36,7 +36,7 @@ def test_a_wrong_value_is_named(fedbits, arguments, named):
     assert named in outcome.err
 
 
-READERS = [("inspect",), ("show",), ("decode",), ("evaluate", "--data", "digits")]
+READERS = [("inspect",), ("show",), ("decode",), ("recode", "--out", "new"), ("evaluate", "--data", "digits")]
 
 
 @pytest.mark.parametrize("command", READERS)

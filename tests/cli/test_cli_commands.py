@@ -54,7 +54,16 @@ def test_decode_writes_some_classes(fedbits, blob, per_class):
         assert (arrays["samples"] == whole.raw()[wanted].numpy()).all()
 
 
-@pytest.mark.parametrize("command", ["show", "decode"])
+def test_recode_keeps_the_samples(fedbits, blob):
+    facts = json.loads(fedbits("recode", blob, "--out", "single.fbits", "--per-class", "--json").out)
+    single = blob.parent / "single.fbits"
+    assert facts["bytes"] == single.stat().st_size >= facts["bytes_before"] == blob.stat().st_size
+    assert json.loads(fedbits("inspect", single, "--json").out)["per_class"]
+    assert fedbits("recode", single, "--out", "again.fbits").code == 0
+    assert (blob.parent / "again.fbits").read_bytes() == blob.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["show", "decode", "recode"])
 def test_the_input_is_never_written_over(fedbits, blob, command):
     before = blob.read_bytes()
     assert fedbits(command, blob, "--out", blob).is_one_sentence()
