@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -74,3 +75,8 @@ def packed(body: bytes | pb.DistilledSet, version: int = 1, flags: int = 0) -> b
 def small_blob() -> bytes:
     """A valid blob of a described task: 2×3×4 images in 3 classes."""
     return encode(make_set(make_data((2, 3, 4), [2, 1, 2])))
+
+
+def by_coder(number: int) -> Any:
+    """Encode by one coder, whatever is the smallest."""
+    return mock.patch("fedbits.parameterization.pixel.smallest_coder", lambda *_: (number, 0.0))

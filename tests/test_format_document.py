@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from fresh import in_fresh_process
-from golden import reader, reader_stream
+from golden import reader, reader_mixing, reader_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import make_data, make_set, make_spec, message_of, packed, small_blob
@@ -285,7 +285,7 @@ def test_the_mixed_coder_reads_what_no_encoder_writes(
 
 
 def test_the_tables_of_the_mixed_coder_are_those_of_the_document() -> None:
-    tables = (reader_stream.G, reader_stream.Q, reader_stream.BUCKET)
+    tables = (reader_mixing.G, reader_mixing.Q, reader_mixing.BUCKET)
     assert hashlib.sha256(b"".join(t.astype("<i8").tobytes() for t in tables)).hexdigest() in DOCUMENT
 
 
@@ -521,21 +521,21 @@ def test_the_worked_example_under_the_mixed_coder(monkeypatch: pytest.MonkeyPatc
     assert f"`{message_of(blob).stream.hex(' ')}`" in DOCUMENT
     steps: list[tuple[int, list[int], list[int], list[int]]] = []
     ones: list[int] = []
-    decode_step, weights_to_left = reader_stream.Mixer.decode, reader_stream.left_cumulatives
+    decode_step, weights_to_left = reader_mixing.Mixer.decode, reader_mixing.left_cumulatives
 
     def left_cumulatives(weights: NDArray[np.int64]) -> list[int]:
         ones.append(int(weights[1]))
         return weights_to_left(weights)
 
     def traced(
-        mixer: reader_stream.Mixer, decoder: reader_stream.RangeDecoder, kind: int, *seen: NDArray[np.uint64]
+        mixer: reader_mixing.Mixer, decoder: reader_stream.RangeDecoder, kind: int, *seen: NDArray[np.uint64]
     ) -> list[int]:
         bits = decode_step(mixer, decoder, kind, *seen)
         steps.append((kind, seen[1].tolist(), ones[-len(bits) :], bits))
         return bits
 
-    monkeypatch.setattr(reader_stream, "left_cumulatives", left_cumulatives)
-    monkeypatch.setattr(reader_stream.Mixer, "decode", traced)
+    monkeypatch.setattr(reader_mixing, "left_cumulatives", left_cumulatives)
+    monkeypatch.setattr(reader_mixing.Mixer, "decode", traced)
     assert_reads_the_same(blob, decode(example()))
     cells = r"^\| \d \| [\d, ()]* \| (\d) \| ([\d, ]*) \| ([\d, ]*) \| ([01, ]*) \|$"
     told = [
