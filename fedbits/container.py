@@ -16,6 +16,8 @@ from google.protobuf.message import DecodeError
 
 from fedbits.budget import Ledger
 from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work, least_stream
+from fedbits.coding.grid import OWN
+from fedbits.coding.own import most_parameters
 from fedbits.coding.view import MARGIN
 from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
@@ -49,12 +51,14 @@ class DecodeLimits:
         blob_bytes: of the whole blob.
         samples: of all classes.
         elements: numbers in all decoded samples, 4 bytes each; decoding takes at most 8 for each.
+        parameters: of all networks that travel in the blob.
         work: in units of some 100 ns; see :func:`fedbits.coding.coding_work`.
     """
 
     blob_bytes: int = 1 << 29
     samples: int = 1 << 22
     elements: int = 1 << 28
+    parameters: int = 1 << 24
     work: int = 1 << 30
 
 
@@ -263,6 +267,11 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], l
     elements = _elements(message, spec, samples)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
+    parameters = _parameters(message, spec, counts)
+    if parameters > limits.parameters:
+        raise LimitError(
+            f"the blob may bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
+        )
     work = _decoding_work(message, spec, counts) + _interpolated(message, spec, samples) // 2
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
@@ -278,6 +287,14 @@ def _least_stream(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -
     numbers = max(sum(counts) * spec.elements, _interpolated(message, spec, sum(counts)))
     least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
     return max(0, least, least_stream(_decoding_work(message, spec, counts)))
+
+
+def _parameters(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
+    """Parameters of the networks in the streams, at most."""
+    if message.pixel.coder != OWN:
+        return 0
+    networks = len(counts) - counts.count(0) if message.class_lengths else 1
+    return networks * most_parameters(stored_shape(spec, _factor(message, spec))[0])
 
 
 def _factor(message: pb.DistilledSet, spec: DataSpec) -> int:

@@ -351,6 +351,14 @@ def test_the_receiver_sets_the_limits(limits: DecodeLimits, message: str) -> Non
     assert len(decode(BLOB, DecodeLimits(len(BLOB), 5, 2 * (128 + 8)))) == 5  # statistics of two channels
 
 
+def test_a_receiver_may_refuse_networks() -> None:
+    blob = (Path(__file__).parent / "golden" / "v1-own-network.fbits").read_bytes()
+    assert len(decode(blob, DecodeLimits(parameters=1 << 12))) > 0
+    with pytest.raises(LimitError, match="parameters"):
+        decode(blob, DecodeLimits(parameters=100))
+    assert len(decode(BLOB, DecodeLimits(parameters=0))) == 5
+
+
 def test_limits_admit_large_images() -> None:
     spec = make_spec((3, 224, 224), 1000)
     message = pb.DistilledSet(stream=bytes(100_000), pixel=pb.Pixel(bits=3))

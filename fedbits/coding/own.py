@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -54,6 +55,11 @@ def _shapes(channels: int, hidden: int) -> list[tuple[int, ...]]:
 def largest_shapes(channels: int) -> list[tuple[int, ...]]:
     """Shapes of the most weights that a stream may bring."""
     return _shapes(channels, HIDDEN[-1])
+
+
+def most_parameters(channels: int) -> int:
+    """Parameters of the largest network that a stream may bring."""
+    return sum(math.prod(shape) for shape in largest_shapes(channels))
 
 
 def _tensors(network: EntropyNetwork) -> list[QuantisedTensor]:

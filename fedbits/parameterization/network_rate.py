@@ -43,9 +43,10 @@ class NetworkRate:
 
     def __call__(self, position: Tensor) -> Tensor:
         """Bits of symbols at ``position`` ``[n, channels, height, width]``, each in [0, levels-1]."""
-        below, at, above = self._bits.to(position.device).unbind(-1)
+        self._bits, self._symbols = self._bits.to(position.device), self._symbols.to(position.device)
+        below, at, above = self._bits.unbind(-1)
         with torch.no_grad():
-            moved = position - self._symbols.to(position.device)
+            moved = position - self._symbols
             rising = moved >= 0
             slope = torch.where(rising, above - at, at - below)
             spent = torch.where(moved > 0.5, above, torch.where(moved < -0.5, below, at)).sum()
