@@ -108,6 +108,7 @@ def main() -> None:
         complete = False
     wall = Clock(folder).add(time.monotonic() - started)
     result = {
+        "complete": complete,
         "limits": limits(),
         "jobs": args.jobs,
         "wall seconds": round(wall, 1),
@@ -116,10 +117,9 @@ def main() -> None:
         "fedbits changed meanwhile": campaign.sources() != sources,
         **campaign.report(shares),
     }
-    if not complete:
-        print(summary(result))
-        raise SystemExit("there is more to do: the same command with --resume goes on")
     finish(args, result)
+    if not complete:
+        raise SystemExit("there is more to do: the same command with --resume goes on")
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -128,8 +128,8 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def finish(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Write the results; a run that broke something fails."""
-    if not args.no_extremes:
+    """Write the results, perhaps of a part; a run that broke something fails."""
+    if result["complete"] and not args.no_extremes:
         result["extremes"] = extremes()
     print(record.write(args.name, result, args.seed))
     print(summary(result))
