@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import make_data, make_set, make_spec, message_of, packed, small_blob
 from numpy.typing import NDArray
-from test_container import CORRUPT, STARVED
+from test_container_hostile import CORRUPT, STARVED
 
 from fedbits import decode, encode
 from fedbits.coding import CODERS, RangeReader, code_grid, coding_work
