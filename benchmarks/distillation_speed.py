@@ -22,7 +22,7 @@ from fedbits import data, networks
 from fedbits.acceleration import Acceleration
 from fedbits.augment import augment, draw
 from fedbits.data import Batch, TensorData
-from fedbits.matching import DistributionConfig, DistributionMatching
+from fedbits.matching import DistributionConfig, DistributionMatching, Setting, Synthetic
 from fedbits.memory import keep_freed_memory
 from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.pixel import PixelConfig
@@ -66,12 +66,12 @@ def our_step(
     """One step of the objective as the distiller runs it, quantiser included."""
     stored = PixelParameterization.from_samples(start.samples, train.spec, PixelConfig(bits=3)).train()
     optimizer = torch.optim.SGD(stored.param_groups(1.0), momentum=0.5)
-    objective = DistributionMatching(config, seed=0, device=torch.device("cpu"), how=how)
+    objective = DistributionMatching(config, Setting(0, torch.device("cpu")), how)
     objective.prepare(train, SILENT)
 
     def step(number: int) -> float:
         real = train.batch(objective.real_indices(number))
-        loss = objective.loss(real, Batch(stored(), start.labels), number)
+        loss = objective.loss(real, Synthetic(stored(), start.labels, start.labels), number)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

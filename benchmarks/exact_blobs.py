@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 from unittest import mock
@@ -26,6 +26,8 @@ from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
 from fedbits.parameterization import PixelParameterization, pixel
 from fedbits.parameterization.pixel import PixelConfig, stored_shape
+from fedbits.quantization import QuantizerConfig
+from fedbits.quantization.base import QuantizerName, Scope
 
 # Shapes of described tasks: grey, colour, several channels, odd sides, a single row, and flat ones.
 SHAPES = (
@@ -39,6 +41,7 @@ OFTEN, LARGE = 0.05, 20  # so often, it may take so many times as much
 _DRAWS = 20
 _KNOWN = 0.6  # the chance of a task that every receiver knows
 _APART = 0.25  # the chance that each class is coded by itself
+_OTHERWISE = 0.3  # the chance of additive powers of two, of one grid for all channels, and of a transform
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ def forms(count: int, seed: int) -> Iterator[Form]:
                     (work, spec, counts), _draw(stream, config, coder), key=itemgetter(0)
                 )
         content = CONTENTS[stream.integers(len(CONTENTS))]
+        apart = bool(stream.random() < _APART)
+        config = _storage(stream, config, spec)
         name = f"{index:04}-{CODERS[coder][0]}-{config.bits}b-x{config.factor}-{spec.name}-{content}"
-        yield Form(name, coder, config, spec, counts, content, bool(stream.random() < _APART))
+        yield Form(name, coder, config, spec, counts, content, apart)
 
 
 def _draw(
@@ -81,6 +86,15 @@ def _draw(
     counts = _counts(stream, spec.classes)
     shape = (sum(counts), *stored_shape(spec, config.factor))
     return coding_work(shape, 1 << config.bits, coder), spec, counts
+
+
+def _storage(stream: np.random.Generator, config: PixelConfig, spec: DataSpec) -> PixelConfig:
+    """The same, perhaps with levels of another spacing, a grid for all channels, or of coefficients."""
+    spacing: QuantizerName = "apot" if stream.random() < _OTHERWISE else "uniform"
+    scope: Scope = "tensor" if stream.random() < _OTHERWISE else "channel"
+    quantizer = QuantizerConfig(spacing, scope, standardised=False)
+    dct = spec.is_grid and stream.random() < _OTHERWISE
+    return replace(config, quantizer=quantizer, transform="dct" if dct else "none")
 
 
 def _task(stream: np.random.Generator) -> DataSpec:

@@ -57,11 +57,17 @@ def decoded(path: Path) -> dict[str, str]:
 
 def through_numpy(stored: Any) -> NDArray[np.float32]:
     """Symbols to samples by NumPy alone, as docs/format.md says."""
-    from golden.reader import upsampled
+    from golden.reader import Message, untransformed, upsampled, values_of
 
-    pairs = np.frombuffer(stored.quantizer.side_information(), "<f2").astype(np.float64).reshape(-1, 2)
-    low, step = pairs.T[:, :, None, None]
-    values = low + step * stored.symbols().numpy()
+    from fedbits.parameterization import FloatParameterization
+    from fedbits.wire import distilled_set_pb2 as pb
+
+    if isinstance(stored, FloatParameterization):
+        return stored.stored.detach().numpy()
+    message = pb.Pixel()
+    stored.declare(message)
+    values = values_of(Message(message.SerializeToString()), stored.symbols().numpy())
+    values = untransformed(values) if message.transform else values
     if stored.factor > 1 and stored.spec.is_grid:
         _, height, width = stored.spec.grid_shape
         values = upsampled(upsampled(values, stored.factor, 3), stored.factor, 2)[:, :, :height, :width]

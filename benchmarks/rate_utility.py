@@ -1,8 +1,10 @@
 """Accuracy at equal real bytes: each recipe distilled and evaluated through the ``fedbits`` command.
 
-    python benchmarks/rate_utility.py --data fashion_mnist --budget 1KiB/class --recipes quadd,random,herding
+    python benchmarks/rate_utility.py --budgets 1KiB/class,4KiB/class --recipes quadd,ptq --seeds 0,1,2
+    python benchmarks/rate_utility.py --recipes quadd,ptq --options "--bits 2" --name two_bits
 
-Blobs and evaluations are kept in ``--folder`` and not made again, so a run that was stopped goes on.
+Every seed distils a set of its own and trains its own networks on it. Blobs and evaluations are kept in
+``--folder`` and not made again, so a run that was stopped goes on; ``--recipes whole`` is the whole data set.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import record
@@ -28,21 +32,26 @@ def fedbits(*words: str) -> dict[str, Any]:
 def kept(path: Path, *words: str) -> dict[str, Any]:
     """The result of a command, from ``path`` if it was run before."""
     if not path.exists():
-        path.write_text(json.dumps(fedbits(*words)))
+        path.write_text(json.dumps({**fedbits(*words), "commit": record.commit()}))
     return json.loads(path.read_text())
 
 
-def measure(args: argparse.Namespace, recipe: str, seed: int) -> dict[str, Any]:
+def plain(text: str) -> str:
+    """``text`` as part of a file's name."""
+    return re.sub("[^A-Za-z0-9]", "", text)
+
+
+def measure(args: argparse.Namespace, budget: str, recipe: str, seed: int) -> dict[str, Any]:
     """Distil by ``recipe`` and evaluate by every protocol; the recipe ``whole`` is the whole data set."""
-    stem = f"{args.data}-{re.sub('[^A-Za-z0-9]', '', args.budget)}-{recipe}-{seed}"
+    stem = "-".join(
+        [args.data, plain(budget), plain(recipe), str(seed), *filter(None, [plain(args.options)])]
+    )
     common = ("--data", args.data, "--seed", str(seed))
     if recipe == "whole":
         return evaluate(args, stem, "--whole", *common)
     blob = args.folder / f"{stem}.fbits"
-    made = kept(
-        args.folder / f"{stem}.json",
-        *("distill", *common, "--budget", args.budget, "--recipe", recipe, "-o", str(blob)),
-    )
+    options = ("--budget", budget, "--recipe", recipe, *shlex.split(args.options), "-o", str(blob))
+    made = kept(args.folder / f"{stem}.json", "distill", *common, *options)
     return {"distill": made, **evaluate(args, stem, str(blob), *common)}
 
 
@@ -51,28 +60,55 @@ def evaluate(args: argparse.Namespace, stem: str, *words: str) -> dict[str, Any]
     result = {}
     for protocol in args.protocols.split(","):
         name, _, repeats = protocol.partition(":")
-        how = ("--protocol", name, "--repeats", repeats or "5")
+        how = ("--protocol", name, "--repeats", repeats or "1")
         result[name] = kept(args.folder / f"{stem}-{name}-{repeats}.json", "evaluate", *words, *how)
         print(stem, name, result[name]["mean"], result[name]["std"], flush=True)
     return result
 
 
+def summary(runs: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
+    """Of one recipe at one budget, over all seeds and networks."""
+    accuracies = [value for run in runs for value in run[protocol]["accuracies"]]
+    facts: dict[str, Any] = {
+        "mean": mean(accuracies),
+        "std": stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "sets": len(runs),
+        "networks": len(accuracies),
+    }
+    sets = [run["distill"] for run in runs if "distill" in run]
+    if sets:
+        facts["bytes"] = [made["bytes"] for made in sets]
+        facts["form"] = sorted({f"{m['samples']} of {m['bits']} bits, 1/{m['factor']}" for m in sets})
+        facts["distilling_seconds"] = mean(made["seconds"] for made in sets)
+    return facts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="fashion_mnist")
-    parser.add_argument("--budget", default="1KiB/class")
-    parser.add_argument("--recipes", default="quadd,random,herding")
-    parser.add_argument("--protocols", default="laptop:5", help="NAME:REPEATS, separated by commas")
+    parser.add_argument("--budgets", default="1KiB/class", help="by commas")
+    parser.add_argument("--recipes", default="quadd,random,herding", help="names or files, by commas")
+    parser.add_argument(
+        "--protocols", default="laptop:1", help="NAME:REPEATS, by commas; repeats of each seed"
+    )
     parser.add_argument("--seeds", default="0", help="of distillation and of the networks, by commas")
+    parser.add_argument("--options", default="", help="further options of fedbits distill")
     parser.add_argument("--name", default="rate_utility", help="of the file of results")
     parser.add_argument("--folder", type=Path, default=Path("runs/rate_utility"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    recipes = args.recipes.split(",")
-    results = {f"{recipe}, seed {seed}": measure(args, recipe, seed) for recipe in recipes for seed in seeds}
-    budget = re.sub("[^A-Za-z0-9]", "", args.budget)
-    print(record.write(f"{args.name}_{args.data}_{budget}", results, seeds[0]))
+    first = args.protocols.split(",")[0].partition(":")[0]
+    results: dict[str, Any] = {}
+    for budget in args.budgets.split(","):
+        for recipe in args.recipes.split(","):
+            runs = [measure(args, budget, recipe, seed) for seed in seeds]
+            results[f"{recipe}, {budget}"] = {
+                **summary(runs, first),
+                "runs": dict(zip(seeds, runs, strict=True)),
+            }
+            print(recipe, budget, {**results[f"{recipe}, {budget}"], "runs": ...}, flush=True)
+    print(record.write(f"{args.name}_{args.data}", results, seeds[0]))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,12 @@ from fedbits.coding.view import MARGIN
 from fedbits.data.spec import DataSpec
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
-from fedbits.parameterization import PixelParameterization
+from fedbits.labels import SoftLabels
+from fedbits.parameterization import FloatParameterization, Parameterization, PixelParameterization, floats
 from fedbits.parameterization.base import Part
-from fedbits.parameterization.pixel import stored_shape
+from fedbits.parameterization.pixel import TRANSFORMS, stored_shape
+from fedbits.parameterization.transform import transform_work
+from fedbits.quantization.grid import SPACINGS
 from fedbits.task_message import read_task as _read_task
 from fedbits.task_message import write_task
 from fedbits.wire import distilled_set_pb2 as pb
@@ -37,6 +40,7 @@ _SAMPLE_BYTES = 40  # labels and orders
 _CHANNEL_NUMBERS = 128  # what the objects of a channel's model take besides its counts
 # Numbers that a stream of no bytes may stand for, and how many more for each of its bytes.
 _FREE_NUMBERS, _NUMBERS_PER_BYTE = 1 << 22, 1 << 11
+_INVERTING = 5  # numbers of 8 bytes, for each of those of a sample whose transform is inverted
 _CLASS_WORK = 1 << 14  # of a stream of its own, besides that of its symbols: a model starts anew
 
 # Numbers are part of the wire format; any other recipe travels by its name.
@@ -69,6 +73,10 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
         quick: take less time, and some more bytes.
         per_class: code each class by itself, so that some can be decoded without the others. It takes more
             bytes, as no class learns from another.
+
+    Raises:
+        ConfigError: the set holds numbers that no receiver takes: ones that are not finite, or a learning
+            rate that is not positive.
     """
     message = pb.DistilledSet()
     write_task(message, distilled.spec)
@@ -80,9 +88,12 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
         labels = list(distilled.labels.split([count for count in counts if count]))
     writers = [RangeWriter() for _ in labels]
     distilled.parameterization.encode(message, list(zip(labels, writers, strict=True)), quick)
+    _write_teaching(message, distilled)
     streams = [writer.bytes() for writer in writers]
     message.class_lengths.extend(len(stream) for stream in streams[:-1])
-    message.stream = b"".join(streams).ljust(_least_stream(message, distilled.spec, counts), b"\0")
+    storage = _Storage.of(message, distilled.spec)
+    least = storage.least_stream(distilled.spec, counts, bool(message.class_lengths))
+    message.stream = b"".join(streams).ljust(least, b"\0")
     body = message.SerializeToString(deterministic=True)
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
 
@@ -105,14 +116,59 @@ def decode(
     wanted = counts if classes is None else _only(counts, classes)
     read = wanted if message.class_lengths else counts
     _check_limits(message, spec, read, limits)
-    parts, recipe, pixel = _read_parts(message, counts, read), _read_recipe(message), pb.Pixel()
-    pixel.CopyFrom(message.pixel)
+    soft, rate = _read_soft_labels(message, spec, counts, wanted), _read_learning_rate(message)
+    parts, recipe, pixel = _read_parts(message, counts, read), _read_recipe(message), None
+    if message.WhichOneof("parameterization") == "pixel":
+        pixel = pb.Pixel()
+        pixel.CopyFrom(message.pixel)
     del message  # which takes as much memory as the blob
-    parameterization = PixelParameterization.decode(pixel, spec, sum(read), parts)
+    parameterization = _read_parameterization(pixel, spec, sum(read), parts)
     if read is not wanted:
-        kept = torch.tensor(wanted) > 0
-        parameterization = parameterization.selected(kept.repeat_interleave(torch.tensor(counts)))
-    return DistilledSet(spec, parameterization, wanted, recipe)
+        parameterization = parameterization.selected(_places(counts, wanted))
+    return DistilledSet(spec, parameterization, wanted, recipe, soft, rate)
+
+
+def _read_parameterization(
+    pixel: pb.Pixel | None, spec: DataSpec, samples: int, parts: Iterator[Part]
+) -> Parameterization:
+    if pixel is None:
+        return FloatParameterization.decode(spec, samples, parts)
+    return PixelParameterization.decode(pixel, spec, samples, parts)
+
+
+def _write_teaching(message: pb.DistilledSet, distilled: DistilledSet) -> None:
+    """What there is to learn besides classes, and how fast."""
+    if distilled.soft_labels is not None:
+        if not bool(distilled.soft_labels.logits.isfinite().all()):
+            raise ConfigError("a soft label is not a finite number: the optimisation diverged")
+        message.soft_labels.logits = distilled.soft_labels.to_bytes()
+    if distilled.learning_rate is not None:
+        message.learning_rate = distilled.learning_rate
+        if not (math.isfinite(message.learning_rate) and message.learning_rate > 0):
+            raise ConfigError(
+                f"the learning rate of the set is {distilled.learning_rate}: expected a positive float32"
+            )
+
+
+def _read_soft_labels(
+    message: pb.DistilledSet, spec: DataSpec, counts: list[int], wanted: list[int]
+) -> SoftLabels | None:
+    if not message.HasField("soft_labels"):
+        return None
+    every = SoftLabels.from_bytes(message.soft_labels.logits, sum(counts), spec.classes)
+    return every if wanted is counts else every.selected(_places(counts, wanted))
+
+
+def _places(counts: list[int], wanted: list[int]) -> torch.Tensor:
+    """Which of all samples are of a class that is ``wanted``."""
+    return (torch.tensor(wanted) > 0).repeat_interleave(torch.tensor(counts))
+
+
+def _read_learning_rate(message: pb.DistilledSet) -> float | None:
+    rate = message.learning_rate
+    if not (math.isfinite(rate) and rate >= 0):
+        raise CorruptError(f"the blob declares a learning rate of {rate}: expected a positive number")
+    return rate or None
 
 
 def ledger(blob: bytes) -> Ledger:
@@ -126,8 +182,9 @@ def ledger(blob: bytes) -> Ledger:
     present = len(counts) - counts.count(0)
     bits = {"samples": 8 * len(message.stream)}
     message.ClearField("stream")
-    bits["labels"] = _cleared(message, message, "class_counts")
+    bits["labels"] = _cleared(message, message, "class_counts") + _cleared(message, message, "soft_labels")
     bits["side information"] = 8 * (len(message.pixel.grid) + len(message.task_described.normalisation))
+    bits["side information"] += _cleared(message, message, "learning_rate")
     if message.WhichOneof("task") == "task_described":
         for field in ("scales", "offsets"):
             bits["side information"] += _cleared(message, message.task_described, field)
@@ -150,13 +207,28 @@ def inspect(blob: bytes) -> dict[str, Any]:
         "class_counts": counts,
         "samples": sum(counts),
         "recipe": _read_recipe(message),
-        "bits": message.pixel.bits,
-        "factor": 1 << min(message.pixel.factor_log2, 31),
+        "labels": "soft" if message.HasField("soft_labels") else "hard",
+        "learning_rate": _read_learning_rate(message),
+        **_storage_facts(message),
         "per_class": bool(message.class_lengths),
-        "coder": CODERS[message.pixel.coder][0] if message.pixel.coder in CODERS else "unknown",
         "bytes": len(blob),
         "bits_per_class": bits.bits_per_class,
         "ledger": dict(bits.components),
+    }
+
+
+def _storage_facts(message: pb.DistilledSet) -> dict[str, Any]:
+    """How samples are stored, for people; what does not exist is "unknown"."""
+    if message.WhichOneof("parameterization") == "floats":
+        return {"storage": "floats", "bits": floats.BITS, "factor": 1, "coder": CODERS[floats.RAW][0]}
+    pixel = message.pixel
+    return {
+        "storage": "pixel" if message.HasField("pixel") else "unknown",
+        "bits": pixel.bits,
+        "factor": 1 << min(pixel.factor_log2, 31),
+        "spacing": SPACINGS[pixel.spacing][0] if pixel.spacing in SPACINGS else "unknown",
+        "transform": TRANSFORMS[pixel.transform] if pixel.transform < len(TRANSFORMS) else "unknown",
+        "coder": CODERS[pixel.coder][0] if pixel.coder in CODERS else "unknown",
     }
 
 
@@ -255,79 +327,95 @@ def _read_recipe(message: pb.DistilledSet) -> str:
     return message.recipe_name
 
 
+@dataclass(frozen=True)
+class _Storage:
+    """What a message declares of the symbols of a sample: their grid, and how they are coded."""
+
+    shape: tuple[int, int, int]  # of the symbols
+    levels: int
+    coder: int
+    factor: int
+    symbols: int = 1  # in each number that is stored
+    transformed: bool = False
+
+    @classmethod
+    def of(cls, message: pb.DistilledSet, spec: DataSpec) -> _Storage:
+        if message.WhichOneof("parameterization") == "floats":
+            return cls(floats.byte_grid(spec), 256, floats.RAW, 1, symbols=4)
+        factor = 1 << min(message.pixel.factor_log2, 3) if spec.is_grid else 1
+        shape, levels, transformed = (
+            stored_shape(spec, factor),
+            1 << message.pixel.bits,
+            message.pixel.transform,
+        )
+        return cls(shape, levels, message.pixel.coder, factor, transformed=transformed > 0)
+
+    def interpolated(self, samples: int) -> int:
+        """Numbers that interpolation gives before they are cut to the size of a sample."""
+        return samples * math.prod(self.shape) * self.factor**2 if self.factor > 1 else 0
+
+    def parameters(self, counts: list[int], per_class: bool) -> int:
+        """Parameters of the networks in the streams, at most."""
+        networks = len(counts) - counts.count(0) if per_class else 1
+        return networks * most_parameters(self.shape[0]) if self.coder == OWN else 0
+
+    def elements(self, spec: DataSpec, samples: int) -> int:
+        """Numbers in all decoded samples, or an eighth of the bytes that decoding takes, if that is more.
+
+        Those are, of each sample, its symbols with their margins, what is stored and what is made of that,
+        and some for its label, and what it takes to invert the transform of one; or those of an order-0
+        coder's statistics of every channel.
+        """
+        channels, height, width = self.shape
+        symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
+        stored = 4 * math.prod(self.shape) // self.symbols
+        besides = 4 * spec.elements if self.factor > 1 or self.transformed else 0
+        sample = max(spec.elements, (symbols + stored + besides + _SAMPLE_BYTES) // 8)
+        inverting = _INVERTING * math.prod(self.shape) if self.transformed else 0
+        return max(samples * sample + inverting, channels * (_CHANNEL_NUMBERS + self.levels))
+
+    def work(self, counts: list[int], per_class: bool) -> int:
+        """Of decoding, in units of some 100 ns."""
+        inverting = transform_work(sum(counts), self.shape) if self.transformed else 0
+        if not per_class:
+            return inverting + coding_work((sum(counts), *self.shape), self.levels, self.coder)
+        sizes = Counter(count for count in counts if count)
+        return inverting + sum(
+            times * (_CLASS_WORK + coding_work((size, *self.shape), self.levels, self.coder))
+            for size, times in sizes.items()
+        )
+
+    def least_stream(self, spec: DataSpec, counts: list[int], per_class: bool) -> int:
+        """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
+        numbers = max(sum(counts) * spec.elements, self.interpolated(sum(counts)))
+        least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
+        return max(0, least, least_stream(self.work(counts, per_class)))
+
+
 def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], limits: DecodeLimits) -> None:
     """Refuse what takes more than ``limits`` to decode the ``counts`` samples of each class."""
-    if message.WhichOneof("parameterization") != "pixel":
+    kind = message.WhichOneof("parameterization")
+    if kind is None:
         raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
-    if not 1 <= message.pixel.bits <= 8:
+    if kind == "pixel" and not 1 <= message.pixel.bits <= 8:
         raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
-    samples = sum(counts)
+    samples, per_class = sum(counts), bool(message.class_lengths)
+    storage = _Storage.of(message, spec)
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
-    elements = _elements(message, spec, samples)
+    elements = storage.elements(spec, samples)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
-    parameters = _parameters(message, spec, counts)
+    parameters = storage.parameters(counts, per_class)
     if parameters > limits.parameters:
         raise LimitError(
             f"the blob may bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
         )
-    work = _decoding_work(message, spec, counts) + _interpolated(message, spec, samples) // 2
+    work = storage.work(counts, per_class) + storage.interpolated(samples) // 2
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
     stream = len(message.stream)
-    if stream < _least_stream(message, spec, counts):
+    if stream < storage.least_stream(spec, counts, per_class):
         raise CorruptError(
             f"the blob declares {elements:,} numbers, but its stream has only {stream:,} bytes"
         )
-
-
-def _least_stream(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
-    """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
-    numbers = max(sum(counts) * spec.elements, _interpolated(message, spec, sum(counts)))
-    least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
-    return max(0, least, least_stream(_decoding_work(message, spec, counts)))
-
-
-def _parameters(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
-    """Parameters of the networks in the streams, at most."""
-    if message.pixel.coder != OWN:
-        return 0
-    networks = len(counts) - counts.count(0) if message.class_lengths else 1
-    return networks * most_parameters(stored_shape(spec, _factor(message, spec))[0])
-
-
-def _factor(message: pb.DistilledSet, spec: DataSpec) -> int:
-    return 1 << min(message.pixel.factor_log2, 3) if spec.is_grid else 1
-
-
-def _interpolated(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
-    """Numbers that interpolation gives before they are cut to the size of a sample."""
-    factor = _factor(message, spec)
-    return samples * math.prod(stored_shape(spec, factor)) * factor**2 if factor > 1 else 0
-
-
-def _elements(message: pb.DistilledSet, spec: DataSpec, samples: int) -> int:
-    """Numbers in all decoded samples, or an eighth of the bytes that decoding takes, if that is more.
-
-    Those are, of each sample, its symbols with their margins, what is stored and what is interpolated, and
-    some for its label; or those of an order-0 coder's statistics of every channel.
-    """
-    factor = _factor(message, spec)
-    channels, height, width = stored_shape(spec, factor)
-    symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
-    stored = 4 * channels * height * width
-    interpolated = 4 * spec.elements if factor > 1 else 0
-    sample = max(spec.elements, (symbols + stored + interpolated + _SAMPLE_BYTES) // 8)
-    return max(samples * sample, channels * (_CHANNEL_NUMBERS + (1 << message.pixel.bits)))
-
-
-def _decoding_work(message: pb.DistilledSet, spec: DataSpec, counts: list[int]) -> int:
-    stored = stored_shape(spec, _factor(message, spec))
-    levels, coder = 1 << message.pixel.bits, message.pixel.coder
-    if not message.class_lengths:
-        return coding_work((sum(counts), *stored), levels, coder)
-    sizes = Counter(count for count in counts if count)
-    return sum(
-        times * (_CLASS_WORK + coding_work((size, *stored), levels, coder)) for size, times in sizes.items()
-    )

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Batch
+from fedbits.labels import SoftLabels
 from fedbits.parameterization import Parameterization
 
 _CHUNK = 1 << 18  # numbers that are denormalised at once
@@ -20,16 +21,31 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
     """Samples by a parameterisation, in the order of their classes.
 
     A ``torch.utils.data.Dataset`` of (normalised float32 sample, class).
+
+    Attributes:
+        labels: the class of each sample, ``[n]`` int64, ascending.
+        soft_labels: what networks learn for each sample, where that is more than its class.
+        learning_rate: learned with the samples, to train on them (trajectory matching), or None.
     """
 
     def __init__(
-        self, spec: DataSpec, parameterization: Parameterization, class_counts: list[int], recipe: str = ""
+        self,
+        spec: DataSpec,
+        parameterization: Parameterization,
+        class_counts: list[int],
+        recipe: str = "",
+        soft_labels: SoftLabels | None = None,
+        learning_rate: float | None = None,
     ) -> None:
         if sum(class_counts) != len(parameterization) or len(class_counts) != spec.classes:
             raise ValueError(f"class counts {class_counts} do not fit {len(parameterization)} samples")
+        if soft_labels is not None and len(soft_labels) != len(parameterization):
+            raise ValueError(f"{len(soft_labels)} soft labels do not fit {len(parameterization)} samples")
         self.spec = spec
         self.parameterization = parameterization.eval()
         self.recipe = recipe
+        self.soft_labels = soft_labels
+        self.learning_rate = learning_rate
         self._class_counts = list(class_counts)
         self.labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(class_counts))
 
@@ -48,6 +64,14 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         with torch.no_grad():
             return self.parameterization().cpu()
 
+    @cached_property
+    def targets(self) -> Tensor:
+        """What a network learns: classes ``[n]`` int64, or probabilities ``[n, classes]`` float32."""
+        if self.soft_labels is None:
+            return self.labels
+        with torch.no_grad():
+            return self.soft_labels().cpu()
+
     def batch(self, index: Tensor | None = None) -> Batch:
         if index is None:
             return Batch(self.samples, self.labels)
@@ -65,6 +89,14 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         """Samples of each class, ``spec.classes`` numbers."""
         return list(self._class_counts)
 
+    def storing(self, parameterization: Parameterization) -> DistilledSet:
+        """The same set with its samples stored otherwise."""
+        return DistilledSet(
+            self.spec, parameterization, self._class_counts, self.recipe, self.soft_labels, self.learning_rate
+        )
+
     def describe(self) -> dict[str, Any]:
         """JSON-able facts for people."""
-        return {"recipe": self.recipe, "samples": len(self), **self.parameterization.describe()}
+        facts = {"recipe": self.recipe, "samples": len(self), **self.parameterization.describe()}
+        facts["labels"] = "hard" if self.soft_labels is None else "soft"
+        return facts

@@ -13,6 +13,7 @@ from torch import nn
 from fedbits import networks
 from fedbits.acceleration import Acceleration, choose
 from fedbits.augment import augment, draw
+from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Batch, Labelled
 from fedbits.errors import ConfigError, DataError, MismatchError
 from fedbits.progress import SILENT, Progress
@@ -27,8 +28,10 @@ class Protocol:
 
     Attributes:
         network: ``auto`` is the ConvNet for images and grids, the MLP for flat samples.
+        width: of these two; the other networks have their published widths.
         epochs, steps: exactly one is given; a step is one batch.
         augmented: DSA augmentation, one operation a batch, each image with its own draw.
+        learned_rate: take the learning rate that came with the set, where one did (MTT).
         bfloat16: None follows the machine.
     """
 
@@ -42,6 +45,7 @@ class Protocol:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augmented: bool = True
+    learned_rate: bool = False
     bfloat16: bool | None = None
 
     def total_steps(self, samples: int) -> int:
@@ -53,6 +57,7 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "dsa": Protocol("dsa", epochs=1000, bfloat16=False),
+    "mtt": Protocol("mtt", epochs=1000, learned_rate=True, bfloat16=False),
     "laptop": Protocol("laptop", width=64, steps=1500),
 }
 
@@ -84,6 +89,18 @@ def protocol(name: str, **overrides: object) -> Protocol:
         raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
     given = {key: value for key, value in overrides.items() if value is not None}
     return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
+
+
+def settled(protocol: Protocol, spec: DataSpec) -> Protocol:
+    """``protocol`` with the network that trains on samples of ``spec`` by its name.
+
+    Raises:
+        ConfigError: the network cannot take such samples. Better to know before others are trained.
+    """
+    automatic = protocol.network == "auto"
+    settled = replace(protocol, network=networks.default_network(spec)) if automatic else protocol
+    networks.check(settled.network, spec)
+    return settled
 
 
 def evaluate(
@@ -153,6 +170,8 @@ def train(
     steps = protocol.total_steps(len(data))
     how = choose(device, _activations(protocol, data, steps), protocol.bfloat16)
     forward = how.prepare(network)
+    if protocol.learned_rate and data.learning_rate is not None:
+        protocol = replace(protocol, learning_rate=data.learning_rate)
     optimizer = _optimizer(network, protocol, 1.0)
     network.train()
     with progress.task(title, steps) as task:
@@ -192,19 +211,25 @@ def _optimizer(network: nn.Module, protocol: Protocol, share: float) -> torch.op
 
 
 def _training_batch(data: Labelled, protocol: Protocol, seed: int, step: int, device: torch.device) -> Batch:
-    """Batch ``step`` of a run: each epoch visits all samples once, in its own order."""
+    """Samples of batch ``step`` and their targets: each epoch visits all samples once, in its own order."""
     size = min(protocol.batch, len(data))
     per_epoch = -(-len(data) // size)
     epoch, position = divmod(step, per_epoch)
     order = torch.randperm(len(data), generator=torch_stream(seed, "order", epoch))
-    batch = data.batch(order[position * size : (position + 1) * size])
-    samples, labels = batch.samples.to(device), batch.labels.to(device)
+    index = order[position * size : (position + 1) * size]
+    samples, targets = data.batch(index).samples.to(device), data.targets[index].to(device)
     if protocol.augmented:
-        samples = augment(samples, draw(len(labels), torch_stream(seed, "augment", step), device))
-    return Batch(samples, labels)
+        samples = augment(samples, draw(len(samples), torch_stream(seed, "augment", step), device))
+    return Batch(samples, targets)
 
 
 def _activations(protocol: Protocol, data: Labelled, steps: int) -> float:
-    """About how many numbers the forward passes of a run compute (the first block dominates)."""
+    """About how many numbers the forward passes of a run compute (the first block dominates).
+
+    None worth compiling for in published networks: products dominate them. VGG-11 became no faster
+    on the CPU (1.3 s a step either way).
+    """
+    if protocol.network != "auto" and not networks.has_width(protocol.network):
+        return 0.0
     _, height, width = data.spec.grid_shape
     return float(steps) * min(protocol.batch, len(data)) * protocol.width * height * width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,4 +28,5 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             f"cannot write {path}: {error.strerror}; give a path that can be written"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not even there, where its folder is none
+            temporary.unlink()

@@ -9,6 +9,7 @@ import torch
 from fedbits.container import encode
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
+from fedbits.labels import SoftLabels
 from fedbits.plan import Candidates, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
@@ -36,6 +37,8 @@ def fit(
 ) -> DistilledSet:
     """The set with ``len(encode(set)) <= budget``, and at least :data:`FILL` of it where ``may_grow``.
 
+    (Float32 samples are stored whole: of those as many as fit.)
+
     A set that is too large is re-quantised at a rate-distortion trade-off that just fits; one that is too
     small gets further real samples. Should no trade-off fit, ``starting`` is what is left: it does, by
     :func:`check_budget`.
@@ -51,8 +54,7 @@ def fit(
 
 
 def _tightened(distilled: DistilledSet, strength: float) -> DistilledSet:
-    parameterization = distilled.parameterization.tightened(strength)
-    return DistilledSet(distilled.spec, parameterization, distilled.class_counts(), distilled.recipe)
+    return distilled.storing(distilled.parameterization.tightened(strength))
 
 
 def _tighten(distilled: DistilledSet, budget: int) -> DistilledSet:
@@ -84,7 +86,8 @@ def _grow(distilled: DistilledSet, candidates: Candidates, budget: int) -> Disti
         return len(encode(with_total(total)))
 
     total = largest_within(size, len(distilled), candidates.total, budget)
-    if size(total) < FILL * budget and total < candidates.total:
+    tightens = distilled.parameterization.shrinkable
+    if tightens and size(total) < FILL * budget and total < candidates.total:
         total += 1
     return with_total(total)
 
@@ -98,4 +101,7 @@ def _joined(distilled: DistilledSet, candidates: Candidates, counts: tuple[int, 
     batch = candidates.data.batch(index)
     order = torch.argsort(torch.cat([distilled.labels, batch.labels.cpu()]), stable=True)
     joined = distilled.parameterization.joined(batch.samples.cpu(), order)
-    return DistilledSet(distilled.spec, joined, list(counts), distilled.recipe)
+    soft = distilled.soft_labels
+    if soft is not None:
+        soft = soft.joined(SoftLabels.certain(batch.labels.cpu(), distilled.spec.classes), order)
+    return DistilledSet(distilled.spec, joined, list(counts), distilled.recipe, soft, distilled.learning_rate)

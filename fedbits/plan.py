@@ -12,9 +12,14 @@ from fedbits.container import encode
 from fedbits.data.tensors import TensorData
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
-from fedbits.parameterization import PixelParameterization
-from fedbits.parameterization.pixel import PixelConfig
-from fedbits.recipes import Recipe
+from fedbits.labels import SoftLabels
+from fedbits.parameterization import (
+    FloatParameterization,
+    Parameterization,
+    PixelConfig,
+    PixelParameterization,
+)
+from fedbits.recipes import FLOAT_BITS, Recipe
 
 # Storage forms from the richest to the leanest, each with the samples per class from which on it is worth
 # more than the next one: from trials on splits of the training data of Fashion-MNIST and digits.
@@ -24,12 +29,13 @@ _FORMS: tuple[tuple[PixelConfig, int], ...] = (
     (PixelConfig(4, 1), 400),
     (PixelConfig(3, 1), 150),
     (PixelConfig(2, 1), 60),
-    (PixelConfig(3, 2), 40),
+    (PixelConfig(3, 2), 80),
     (PixelConfig(2, 2), 10),
     (PixelConfig(1, 2), 10),
     (PixelConfig(2, 4), 4),
     (PixelConfig(1, 4), 0),
 )
+_FEWEST = 2  # samples per class from which on two bits are worth more than one, at one resolution
 _PROBE = 4  # samples per class from which the size of many is foreseen
 _LEARNING = 3.0  # a few samples take at most this many times the bytes, each, that many do
 _QUICK_EXCESS = 1.3  # quick coding takes at most about this many times the bytes
@@ -85,12 +91,17 @@ class Candidates:
 
 
 def start(candidates: Candidates, plan: Plan, recipe: Recipe) -> DistilledSet:
-    """The set of ``plan`` before any optimisation: real samples."""
-    spec = candidates.data.spec
-    parameterization = PixelParameterization.from_samples(
-        candidates.samples(plan.counts), spec, plan.config, recipe.quantised
-    )
-    return DistilledSet(spec, parameterization, list(plan.counts), recipe.name)
+    """The set of ``plan`` before any optimisation: real samples, and labels that say no more than classes."""
+    spec, samples = candidates.data.spec, candidates.samples(plan.counts)
+    parameterization: Parameterization
+    if plan.config.bits == FLOAT_BITS:
+        parameterization = FloatParameterization(spec, samples)
+    else:
+        parameterization = PixelParameterization.from_samples(samples, spec, plan.config)
+    distilled = DistilledSet(spec, parameterization, list(plan.counts), recipe.name)
+    if recipe.labels == "soft":
+        distilled.soft_labels = SoftLabels.certain(distilled.labels, spec.classes)
+    return distilled
 
 
 def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
@@ -101,7 +112,7 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
     """
     forms = _forms(candidates, recipe)
     if budget is None:
-        return _explicit(candidates, recipe, PixelConfig(recipe.bits or 3, recipe.factor or 1))
+        return _explicit(candidates, recipe, _as_asked(recipe, PixelConfig(3, 1)))
     if recipe.ipc is not None:
         return _fitting_form(candidates, recipe, forms, budget)
     limit = int(budget * (recipe.overfill if recipe.steps else 1.0))
@@ -158,6 +169,8 @@ def _fitting_form(
 
 def _forms(candidates: Candidates, recipe: Recipe) -> list[tuple[PixelConfig, int]]:
     """The storage forms open to ``recipe`` for samples of this shape."""
+    if recipe.bits == FLOAT_BITS:
+        return [(PixelConfig(FLOAT_BITS), 0)]
     spec = candidates.data.spec
     _, height, width = spec.grid_shape
 
@@ -165,14 +178,17 @@ def _forms(candidates: Candidates, recipe: Recipe) -> list[tuple[PixelConfig, in
         shrunk = min(height, width) // config.factor
         return config.factor == 1 or (spec.is_grid and shrunk >= _SMALLEST_STORED_SIDE)
 
-    forms = [
-        (PixelConfig(recipe.bits or form.bits, recipe.factor or form.factor), enough)
-        for form, enough in _FORMS
-        if fits(form)
-    ]
-    if all(config.factor == 1 for config, _ in forms):  # no resolution to trade: the last resort is one bit
-        forms.append((PixelConfig(recipe.bits or 1, recipe.factor or 1), 0))
+    fitting = [(form, enough) for form, enough in _FORMS if fits(form)]
+    if all(form.factor == 1 for form, _ in fitting):  # no resolution to trade: bits take its place
+        fitting = [*fitting[:-1], (fitting[-1][0], _FEWEST), (PixelConfig(1, 1), 0)]
+    forms = [(_as_asked(recipe, form), enough) for form, enough in fitting]
     return list({config: (config, enough) for config, enough in forms}.values())
+
+
+def _as_asked(recipe: Recipe, form: PixelConfig) -> PixelConfig:
+    """What ``recipe`` says of storage, and the rest from ``form``."""
+    bits, factor = recipe.bits or form.bits, recipe.factor or form.factor
+    return PixelConfig(bits, factor, recipe.quantizer, recipe.transform)
 
 
 def largest_within(size: Callable[[int], int], low: int, high: int, limit: int) -> int:

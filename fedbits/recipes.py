@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from fedbits.errors import ConfigError
-from fedbits.matching.distribution import DistributionConfig
+from fedbits.matching import (
+    BilevelConfig,
+    DistributionConfig,
+    GradientConfig,
+    ObjectiveConfig,
+    TrajectoryConfig,
+)
 from fedbits.matching.pool import PoolConfig
+from fedbits.parameterization.pixel import TRANSFORMS, Transform
+from fedbits.quantization import QuantizerConfig
+from fedbits.selection import SELECTIONS, Selection
 
-Selection = Literal["random", "herding"]
+FLOAT_BITS = 32
+Labels = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How samples are optimised.
+
+    Attributes:
+        name: ``adam`` (β 0.5 and 0.9) or ``sgd``.
+        learning_rate: of the samples, in units of normalised samples.
+        momentum: of SGD.
+        decay: whether learning rates fall to zero, linearly.
+        labels_rate: learning rate of soft labels.
+    """
+
+    name: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 0.02
+    momentum: float = 0.5
+    decay: bool = True
+    labels_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`ConfigError` where a value is out of range."""
+        if self.name not in ("adam", "sgd"):
+            raise ConfigError(f"optimizer is {self.name!r}: expected adam or sgd")
+        for name in ("learning_rate", "labels_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected 0 or more")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum is {self.momentum}: expected 0 or more, and less than 1")
 
 
 @dataclass(frozen=True)
@@ -21,52 +61,176 @@ class Recipe:
         name, summary: for people; the name travels in the blob.
         selection: which real samples the set starts from.
         steps: optimisation steps; 0 keeps the real samples.
-        quantised: quantise in the loop (QuADD); otherwise only afterwards (post-training quantisation).
+        quantizer: how values become symbols, in the loop or afterwards.
+        transform: what is quantised: samples (``none``) or their cosine transform (``dct``).
+        penalty: weight of the squared distance between what is trained and what is sent (BCDC's λ).
         objective: what the optimisation matches.
-        learning_rate: of the samples, in units of normalised samples (Adam).
+        optimizer: how samples move.
+        labels: ``hard`` classes, or ``soft`` labels learned with the samples.
         overfill: samples are chosen to take this many times the budget at the start; optimisation makes
             them richer, and the rate term of the loss keeps them to the budget.
-        ipc, bits, factor: samples per class, bits a value and downsampling; None leaves the choice to the
-            planner (:mod:`fedbits.plan`).
+        ipc, bits, factor: samples per class, bits a value (1 to 8, or 32 for float32 numbers) and
+            downsampling; None leaves the choice to the planner (:mod:`fedbits.plan`).
     """
 
     name: str
-    summary: str
+    summary: str = ""
     selection: Selection = "random"
     steps: int = 0
-    quantised: bool = True
-    objective: DistributionConfig = DistributionConfig()  # noqa: RUF009 - frozen
-    learning_rate: float = 0.02
+    quantizer: QuantizerConfig = QuantizerConfig()  # noqa: RUF009 - frozen
+    transform: Transform = "none"
+    penalty: float = 0.0
+    objective: ObjectiveConfig = DistributionConfig()  # noqa: RUF009 - frozen
+    optimizer: OptimizerConfig = OptimizerConfig()
+    labels: Labels = "hard"
     overfill: float = 1.0
     ipc: int | None = None
     bits: int | None = None
     factor: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise :class:`ConfigError` where a value is out of range."""
+        if self.bits is not None and self.bits not in (*range(1, 9), FLOAT_BITS):
+            raise ConfigError(f"bits is {self.bits}: expected 1 to 8, or {FLOAT_BITS} for float32 numbers")
+        if self.ipc is not None and self.ipc < 1:
+            raise ConfigError(f"ipc is {self.ipc}: expected at least one sample per class")
+        if self.factor is not None and self.factor not in (1, 2, 4, 8):
+            raise ConfigError(f"factor is {self.factor}: expected 1, 2, 4 or 8")
+        if self.bits == FLOAT_BITS and self.factor not in (None, 1):
+            raise ConfigError(f"factor is {self.factor}: float32 numbers are stored at full size, give 1")
+        if self.transform not in TRANSFORMS:
+            raise ConfigError(f"transform is {self.transform!r}: expected {' or '.join(TRANSFORMS)}")
+        if self.bits == FLOAT_BITS and self.transform != "none":
+            raise ConfigError(f"transform is {self.transform!r}: float32 numbers have none")
+        if self.steps < 0:
+            raise ConfigError(f"steps is {self.steps}: expected 0 or more")
+        if not 0 <= self.penalty < math.inf:
+            raise ConfigError(f"penalty is {self.penalty}: expected 0 or more")
+        if not 0 < self.overfill < math.inf:
+            raise ConfigError(f"overfill is {self.overfill}: expected more than 0")
+        if self.selection not in SELECTIONS:
+            raise ConfigError(
+                f"unknown selection {self.selection!r}: expected one of {', '.join(SELECTIONS)}"
+            )
+        if self.labels not in ("hard", "soft"):
+            raise ConfigError(f"labels are {self.labels!r}: expected hard or soft")
 
+
+# Characteristic functions of features by a pool of partly trained networks: as cheap as DM, and stronger.
 _MATCHING = DistributionConfig(width=64, statistic="characteristic", pool=PoolConfig())
+_SGD = OptimizerConfig("sgd", learning_rate=1.0, decay=False)  # as DM has it
+_DM = DistributionConfig(real_batch=256)
+# BCDC: soft cells over the whole range, and a pull towards the levels.
+_CELLS = QuantizerConfig("ddq", tail=0.0)
+# Settings for 10 images per class of CIFAR-10; others are in the papers, and in a file of one's own.
+_MTT = TrajectoryConfig(synthetic_steps=30, max_start=20, learning_rate_rate=0.1)
+_DATM = TrajectoryConfig(
+    synthetic_steps=80,
+    min_start=10,
+    max_start=20,
+    current_max=10,
+    expansion_end=1000,
+    batch=100,
+    threshold=1.0,
+)
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            "quadd",
-            "distribution matching with a uniform quantiser inside the loop",
-            steps=1500,
-            objective=_MATCHING,
-            overfill=0.95,
-        ),
-        Recipe(
-            "ptq",
-            "the same, but quantised only after the optimisation (post-training quantisation)",
-            steps=1500,
-            objective=_MATCHING,
-            quantised=False,
-            overfill=0.95,
-        ),
-        Recipe("random", "random real samples through the same codec"),
-        Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),
-    )
-}
+_RECIPES = (
+    Recipe(
+        "quadd",
+        "distribution matching with a uniform quantiser inside the loop",
+        steps=1500,
+        objective=_MATCHING,
+        overfill=0.95,
+    ),
+    Recipe(
+        "bcdc",
+        "the same with BCDC's differentiable quantiser and quantisation penalty",
+        steps=1500,
+        quantizer=_CELLS,
+        penalty=1e-4,
+        objective=_MATCHING,
+        overfill=0.95,
+    ),
+    Recipe(
+        "ptq",
+        "the same, but quantised only after the optimisation (post-training quantisation)",
+        steps=1500,
+        quantizer=QuantizerConfig("post"),
+        objective=_MATCHING,
+        overfill=0.95,
+    ),
+    Recipe("random", "random real samples through the same codec"),
+    Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),
+    Recipe(
+        "quadd-tm",
+        "QuADD as published: additive powers of two in DATM's trajectory matching, hard labels",
+        selection="graphcut",
+        steps=5000,
+        quantizer=QuantizerConfig("apot", scope="tensor", learning_rate=1e-4),
+        objective=_DATM,
+        optimizer=OptimizerConfig("sgd", learning_rate=1000.0, decay=False),
+    ),
+    Recipe(
+        "bcdc-dm",
+        "BCDC as published (Algorithm 2): differentiable quantiser and penalty in distribution matching",
+        steps=20_000,
+        quantizer=_CELLS,
+        penalty=0.2,
+        objective=_DM,
+        optimizer=_SGD,
+    ),
+    Recipe(
+        "bcdc-bilevel",
+        "BCDC as published (Algorithm 1): differentiable quantiser and penalty in bi-level optimisation",
+        steps=5000,
+        quantizer=_CELLS,
+        penalty=1e-4,
+        objective=BilevelConfig(),
+    ),
+    Recipe(
+        "dm",
+        "DM as published: distribution matching with random networks, float32 samples",
+        steps=20_000,
+        objective=_DM,
+        optimizer=_SGD,
+        bits=FLOAT_BITS,
+    ),
+    Recipe(
+        "dc",
+        "DC as published: gradient matching without augmentation, float32 samples",
+        steps=10_000,
+        objective=GradientConfig(augmented=False),
+        optimizer=OptimizerConfig("sgd", learning_rate=0.1, decay=False),
+        bits=FLOAT_BITS,
+    ),
+    Recipe(
+        "dsa",
+        "DSA as published: gradient matching under siamese augmentation, float32 samples",
+        steps=10_000,
+        objective=GradientConfig(),
+        optimizer=OptimizerConfig("sgd", learning_rate=0.1, decay=False),
+        bits=FLOAT_BITS,
+    ),
+    Recipe(
+        "mtt",
+        "MTT as published: trajectory matching with a learned step size, float32 samples",
+        steps=5000,
+        objective=_MTT,
+        optimizer=OptimizerConfig("sgd", learning_rate=100.0, decay=False),
+        bits=FLOAT_BITS,
+    ),
+    Recipe(
+        "datm",
+        "DATM as published: difficulty-aligned trajectories, learned soft labels, float32 samples",
+        selection="correct",
+        steps=10_000,
+        objective=_DATM,
+        optimizer=OptimizerConfig("sgd", learning_rate=1000.0, decay=False, labels_rate=2.0),
+        labels="soft",
+        bits=FLOAT_BITS,
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def get(name: str, **overrides: object) -> Recipe:
@@ -83,17 +247,4 @@ def get(name: str, **overrides: object) -> Recipe:
     unknown = set(given) - {field.name for field in fields(Recipe)}
     if unknown:
         raise ConfigError(f"recipe {name!r} has no setting {sorted(unknown)[0]!r}")
-    recipe = replace(RECIPES[name], **given)  # type: ignore[arg-type]
-    _check(recipe)
-    return recipe
-
-
-def _check(recipe: Recipe) -> None:
-    if recipe.bits is not None and not 1 <= recipe.bits <= 8:
-        raise ConfigError(f"bits is {recipe.bits}: expected 1 to 8")
-    if recipe.ipc is not None and recipe.ipc < 1:
-        raise ConfigError(f"ipc is {recipe.ipc}: expected at least one sample per class")
-    if recipe.factor is not None and recipe.factor not in (1, 2, 4, 8):
-        raise ConfigError(f"factor is {recipe.factor}: expected 1, 2, 4 or 8")
-    if recipe.steps < 0:
-        raise ConfigError(f"steps is {recipe.steps}: expected 0 or more")
+    return replace(RECIPES[name], **given)  # type: ignore[arg-type]

@@ -14,6 +14,14 @@ from fedbits import recipes
 from fedbits.container import encode
 from fedbits.data import DataSpec, TensorData
 from fedbits.distilled_set import DistilledSet
+from fedbits.matching import (
+    BilevelConfig,
+    DistributionConfig,
+    GradientConfig,
+    ObjectiveConfig,
+    TrajectoryConfig,
+)
+from fedbits.matching.experts import ExpertConfig
 from fedbits.matching.pool import PoolConfig
 from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.pixel import PixelConfig
@@ -42,10 +50,23 @@ def make_data(shape: tuple[int, ...], counts: list[int], seed: int = 0, dtype: s
 def tiny_recipe(name: str, **settings: Any) -> recipes.Recipe:
     """A recipe that takes milliseconds a step (and a few steps, where it takes any)."""
     recipe = recipes.get(name)
-    pool = PoolConfig(networks=2, stages=(0, 1), batch=8)
-    objective = replace(recipe.objective, width=4, real_batch=4, frequencies=16, pool=pool)
-    settings = {"steps": 3 if recipe.steps else 0, "objective": objective, **settings}
+    settings = {"steps": 3 if recipe.steps else 0, "objective": _tiny(recipe.objective), **settings}
     return recipes.get(name, **settings)
+
+
+def _tiny(objective: ObjectiveConfig) -> ObjectiveConfig:
+    """The same objective on the smallest networks and batches."""
+    match objective:
+        case DistributionConfig():
+            pool = objective.pool and PoolConfig(networks=2, stages=(0, 1), batch=8)
+            return replace(objective, width=4, real_batch=4, frequencies=16, pool=pool)
+        case GradientConfig():
+            return replace(objective, width=4, real_batch=4, inner=1)
+        case BilevelConfig():
+            return replace(objective, width=4, real_batch=4, inner_steps=2)
+        case TrajectoryConfig():
+            experts = ExpertConfig(experts=2, epochs=3, batch=8, width=4)
+            return TrajectoryConfig(experts, synthetic_steps=2, expert_epochs=1)
 
 
 def make_set(

@@ -16,6 +16,7 @@ from golden import reader
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from making import by_coder, make_data, make_set, make_spec, message_of, packed, small_blob
+from storing import as_floats, even, in_bands, on_grid, powers, taught
 
 from fedbits import container
 from fedbits.coding import CODERS
@@ -23,11 +24,7 @@ from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import DataSpec, TensorData, load
 from fedbits.data.known import KNOWN
 from fedbits.distilled_set import DistilledSet
-from fedbits.errors import (
-    ConfigError,
-    CorruptError,
-    LimitError,
-)
+from fedbits.errors import ConfigError, CorruptError, LimitError
 
 GOLDEN = Path(__file__).parent / "golden"
 BLOB = small_blob()
@@ -125,7 +122,8 @@ def test_limits_are_on_what_is_decoded() -> None:
     for per_class in (False, True):
         with by_coder(2):
             blob = encode(sent, per_class=per_class)
-        work = container._decoding_work(message_of(blob), sent.spec, [0, 1, 0])
+        storage = container._Storage.of(message_of(blob), sent.spec)
+        work = storage.work([0, 1, 0], bool(message_of(blob).class_lengths))
         limits = DecodeLimits(samples=1, elements=272, work=work + 24)
         if per_class:
             assert len(decode(blob, limits, classes=[1])) == 1
@@ -142,6 +140,95 @@ def test_streams_of_classes_cost_little() -> None:
     with by_coder(0):
         whole, apart = encode(sent), encode(sent, per_class=True)
     assert len(apart) - len(whole) <= 6 * len(counts)
+
+
+FORMS = {
+    "powers, one pair": lambda data: on_grid(data, powers(3, [0.2], [0.25]), 3),
+    "powers, a pair a channel": lambda data: on_grid(data, powers(4, [0.1, -0.2], [0.25, 0.0625]), 3, 2),
+    "one pair": lambda data: on_grid(data, even(2, [-1], [0.75]), 3),
+    "floats": lambda data: as_floats(data, 3),
+    "dct": lambda data: in_bands(data, even(4, [-4], [0.5]), even(4, [-1], [0.125]), 3, 3),
+    "dct, halved": lambda data: in_bands(
+        data, powers(5, [0, 0.5], [0.25] * 2), powers(5, [0, 0], [0.0625] * 2), 1, 3, 2
+    ),
+}
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_come_back(form: str, per_class: bool) -> None:
+    """However samples are stored, alone or with all that can be learnt besides classes."""
+    plain = FORMS[form](make_data((2, 5, 4), [3, 0, 2]))
+    for sent in (plain, taught(plain), taught(plain, None)):
+        blob = encode(sent, per_class=per_class)
+        received = decode(blob)
+        assert_the_same(received, sent)
+        assert encode(received, per_class=per_class) == blob
+        bits = ledger(blob)
+        assert sum(bits.components.values()) == 8 * len(blob)
+        assert min(bits.components.values()) >= 0
+        facts = json.loads(json.dumps(inspect(blob), allow_nan=False))
+        assert facts["labels"] == ("hard" if sent.soft_labels is None else "soft")
+        assert facts["learning_rate"] == sent.learning_rate
+        assert facts["bits"] == sent.describe()["bits"]
+        some = decode(blob, classes=[2])
+        assert torch.equal(some.samples, sent.samples[3:])
+        assert torch.equal(some.targets, sent.targets[3:])
+        assert some.learning_rate == sent.learning_rate
+        assert np.array_equal(reader.read(blob, {2}).samples, some.samples.numpy())
+
+
+def assert_the_same(received: DistilledSet, sent: DistilledSet) -> None:
+    assert torch.equal(received.samples, sent.samples)
+    assert torch.equal(received.targets, sent.targets)
+    assert received.learning_rate == sent.learning_rate
+    assert received.describe() == sent.describe()
+
+
+def test_what_forms_take() -> None:
+    """In the ledger: floats four bytes a number, soft labels two bytes a logit, one pair for all four."""
+    data = make_data((3, 5, 4), [3, 3])
+    plain = ledger(encode(on_grid(data, even(2, [-1], [0.75])))).components
+    assert plain["side information"] == 8 * (4 + 2 * 3 * 2)
+    blob = encode(taught(as_floats(data)))
+    bits = ledger(blob).components
+    assert 4 * 240 <= bits["samples"] / 8 <= 4 * 240 + 4
+    assert bits["labels"] / 8 == 3 + 2 + 2 + 2 * 4 * 2  # counts, and the fields' keys and lengths
+    assert bits["side information"] / 8 == 2 * 3 * 2 + 5
+    assert bits["container"] < 8 * 48
+
+
+def test_floats_are_sent_byte_for_byte() -> None:
+    data = make_data((4,), [2, 2], dtype="float32")
+    sent = as_floats(data)
+    odd = [0.0, -0.0, 1e-45, 3.4e38, -1.17549435e-38, 0.1, -0.1, 1.0]
+    sent.parameterization.stored.data[:2] = torch.tensor(odd).view(2, 4)
+    received = decode(encode(sent))
+    assert received.samples.numpy().tobytes() == sent.samples.numpy().tobytes()
+    assert reader.read(encode(sent)).samples.tobytes() == sent.samples.numpy().tobytes()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_not_sent(number: float) -> None:
+    sent = taught(as_floats(make_data((1, 2, 2), [1, 1])))
+    for tensor in (sent.parameterization.stored, sent.soft_labels.logits):
+        kept = tensor.data.clone()
+        tensor.data[1, 0] = number
+        with pytest.raises(ConfigError, match="diverged"):
+            encode(sent)
+        tensor.data = kept
+    for rate in (number, 0.0, -0.1, 1e39, 1e-60):
+        sent.learning_rate = rate
+        with pytest.raises(ConfigError, match="learning rate"):
+            encode(sent)
+
+
+def test_large_logits_are_sent_as_the_nearest_there_are() -> None:
+    sent = taught(make_set(make_data((1, 2, 2), [1, 1])))
+    sent.soft_labels.logits.data[0] = torch.tensor([1e9, -1e9])
+    received = decode(encode(sent))
+    assert received.soft_labels.logits[0].tolist() == [65504, -65504]
+    assert torch.equal(received.targets, sent.targets)
 
 
 @pytest.mark.parametrize("number", KNOWN)
@@ -245,6 +332,17 @@ def test_golden_blobs() -> None:
         assert len(blob) < 2048
         coders.add(inspect(blob)["coder"])
     assert coders == {name for name, _ in CODERS.values()}
+
+
+def test_golden_labels() -> None:
+    """Soft labels, and the learning rate to train with."""
+    expected = json.loads((GOLDEN / "labels.json").read_text())
+    assert expected
+    for name, told in expected.items():
+        received, read = (how((GOLDEN / name).read_bytes()) for how in (decode, reader.read))
+        assert received.soft_labels.to_bytes() == read.logits.tobytes()
+        assert hashlib.sha256(read.logits.tobytes()).hexdigest() == told["sha256"]
+        assert received.learning_rate == read.learning_rate == told["learning_rate"]
 
 
 def test_golden_blobs_under_other_thread_counts() -> None:

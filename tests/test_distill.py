@@ -13,8 +13,8 @@ import pytest
 import torch
 from making import make_data, tiny_recipe
 
-from fedbits import distill as distilling
 from fedbits import networks
+from fedbits import optimise as optimising
 from fedbits.budget import Budget
 from fedbits.container import decode, encode
 from fedbits.data import TensorData
@@ -22,10 +22,11 @@ from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import evaluate, protocol
 from fedbits.progress import SILENT, Task
-from fedbits.recipes import RECIPES
+from fedbits.recipes import FLOAT_BITS, RECIPES, OptimizerConfig
 
 DATA = make_data((1, 8, 8), [30, 0, 30])
 BUDGET = Budget(250)
+FLOATS = Budget(1300)  # for recipes that store float32 samples: 256 bytes each
 QUADD = tiny_recipe("quadd", steps=12)
 
 
@@ -51,16 +52,21 @@ class StopAt:
         pass
 
 
+def budget(name: str) -> Budget:
+    """What the recipe ``name`` needs for a few samples."""
+    return FLOATS if RECIPES[name].bits == FLOAT_BITS else BUDGET
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_seed_decides_the_blob(name: str) -> None:
     recipe = tiny_recipe(name)
-    blobs = [encode(distill(DATA, recipe, BUDGET, seed=seed)) for seed in (1, 1, 2)]
+    blobs = [encode(distill(DATA, recipe, budget(name), seed=seed)) for seed in (1, 1, 2)]
     assert blobs[0] == blobs[1] != blobs[2]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_class_without_samples_has_none_in_the_set(name: str) -> None:
-    distilled = decode(encode(distill(DATA, tiny_recipe(name), BUDGET)))
+    distilled = decode(encode(distill(DATA, tiny_recipe(name), budget(name))))
     counts = distilled.class_counts()
     assert counts[1] == 0 < min(counts[0], counts[2])
     assert distilled.recipe == name
@@ -112,10 +118,10 @@ def test_herding_takes_what_is_nearest_to_the_mean_first() -> None:
 def test_resumed_is_as_never_interrupted(
     name: str, budget: Budget | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distilling, "REFRESH", 2)
+    monkeypatch.setattr(optimising, "REFRESH", 2)
     monkeypatch.setattr("fedbits.parameterization.pixel.REFRESH", 2)
     monkeypatch.setattr("fedbits.parameterization.pixel.EXACT_EVERY", 2)
-    monkeypatch.setattr(distilling, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(optimising, "CHECKPOINT_EVERY", 4)
     path = tmp_path / "checkpoint"
     recipe = tiny_recipe(name, steps=13)
     whole = encode(distill(DATA, recipe, budget, seed=3))
@@ -131,18 +137,18 @@ def test_resumed_is_as_never_interrupted(
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distilling, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(optimising, "CHECKPOINT_EVERY", 4)
     path = tmp_path / "checkpoint"
     distill(DATA, QUADD, BUDGET, checkpoint=path)
     others = TensorData(DATA.spec, DATA.samples.flip(0), DATA.labels.flip(0))
-    for data, recipe, budget, seed in (
+    for data, recipe, limit, seed in (
         (others, QUADD, BUDGET, 0),
-        (DATA, replace(QUADD, learning_rate=0.5), BUDGET, 0),
+        (DATA, replace(QUADD, optimizer=OptimizerConfig(learning_rate=0.5)), BUDGET, 0),
         (DATA, QUADD, Budget(251), 0),
         (DATA, QUADD, BUDGET, 1),
     ):
         with pytest.raises(ConfigError, match="belongs to"):
-            distill(data, recipe, budget, seed=seed, checkpoint=path, resume=True)
+            distill(data, recipe, limit, seed=seed, checkpoint=path, resume=True)
 
 
 def test_checkpoints_that_are_missing_or_damaged(tmp_path: Path) -> None:

@@ -11,10 +11,19 @@ from making import make_data, tiny_recipe
 
 from fedbits import networks
 from fedbits.data import TensorData, load
-from fedbits.data.tensors import Batch
+from fedbits.data.tensors import Batch, Labelled
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, MismatchError
-from fedbits.evaluate import PROTOCOLS, Evaluation, accuracy, evaluate, protocol, train
+from fedbits.evaluate import (
+    PROTOCOLS,
+    Evaluation,
+    Protocol,
+    accuracy,
+    evaluate,
+    protocol,
+    settled,
+    train,
+)
 
 DATA = make_data((1, 8, 8), [8, 8, 8])
 QUICK = protocol("laptop", width=4, steps=4, batch=8)
@@ -27,12 +36,13 @@ def test_the_published_protocol() -> None:
     assert dsa.total_steps(10) == 1000
     assert dsa.total_steps(257) == 2000
     assert protocol("laptop").total_steps(10**6) == 1500
-    assert set(PROTOCOLS) == {"dsa", "laptop"}
+    assert set(PROTOCOLS) == {"dsa", "mtt", "laptop"}
+    assert protocol("mtt") == replace(dsa, name="mtt", learned_rate=True)
 
 
 def test_protocols_are_changed_by_field() -> None:
     assert protocol("laptop", width=8, steps=None) == replace(PROTOCOLS["laptop"], width=8)
-    with pytest.raises(ConfigError, match="unknown protocol 'paper': expected one of dsa, laptop"):
+    with pytest.raises(ConfigError, match="unknown protocol 'paper': expected one of dsa, mtt, laptop"):
         protocol("paper")
 
 
@@ -75,7 +85,7 @@ def test_sets_of_another_task_are_refused() -> None:
 
 def test_networks_that_do_not_exist_or_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="unknown network"):
-        evaluate(DATA, DATA, protocol("laptop", network="vit"), repeats=1)
+        evaluate(DATA, DATA, protocol("laptop", network="lenet"), repeats=1)
     flat = make_data((64,), [2, 2])
     with pytest.raises(ConfigError, match="are flat: use mlp"):
         evaluate(flat, flat, protocol("laptop", network="convnet"), repeats=1)
@@ -102,7 +112,8 @@ class Recorded:
 
     def __init__(self, data: TensorData) -> None:
         self._data, self.asked = data, list[list[int]]()
-        self.spec, self.labels = data.spec, data.labels
+        self.spec, self.labels, self.targets = data.spec, data.labels, data.targets
+        self.learning_rate: float | None = None
 
     def __len__(self) -> int:
         return len(self._data)
@@ -121,3 +132,46 @@ def test_each_epoch_visits_every_sample_once() -> None:
     epochs = [list(chain(*recorded.asked[start : start + 3])) for start in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def weights(data: Labelled, how: Protocol, seed: int = 0) -> torch.Tensor:
+    """What a network is after training."""
+    network = networks.build("mlp", data.spec, 4)
+    train(network, data, how, seed=seed)
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_the_learned_rate_is_that_of_the_protocol_mtt_alone() -> None:
+    taught = Recorded(DATA)
+    taught.learning_rate = 0.05
+    mtt = replace(protocol("mtt"), epochs=2, batch=8)
+    assert torch.equal(weights(taught, mtt), weights(DATA, replace(mtt, learning_rate=0.05)))
+    assert not torch.equal(weights(taught, mtt), weights(DATA, mtt))
+    dsa = replace(mtt, learned_rate=False)
+    assert torch.equal(weights(taught, dsa), weights(DATA, dsa))
+
+
+def test_soft_targets_are_what_networks_learn() -> None:
+    soft = Recorded(DATA)
+    certain = torch.nn.functional.one_hot(DATA.labels, 3).float()
+    soft.targets = certain
+    torch.testing.assert_close(weights(soft, QUICK), weights(DATA, QUICK))
+    soft.targets = certain.roll(1, dims=1)  # every sample now teaches another class
+    assert evaluate(soft, DATA, replace(QUICK, steps=80, learning_rate=0.05), repeats=1).mean < 0.2
+
+
+def test_networks_of_other_kinds_train_under_the_same_protocol() -> None:
+    for name in ("alexnet", "resnet18"):
+        one = replace(QUICK, network=name, steps=1)
+        assert (
+            evaluate(DATA, DATA, one, repeats=1).accuracies == evaluate(DATA, DATA, one, repeats=1).accuracies
+        )
+
+
+def test_settling_names_the_network_and_refuses_what_cannot_be() -> None:
+    assert settled(QUICK, DATA.spec).network == "convnet"
+    assert settled(replace(QUICK, network="vit"), DATA.spec).network == "vit"
+    flat = make_data((64,), [2, 2]).spec
+    assert settled(QUICK, flat).network == "mlp"
+    with pytest.raises(ConfigError, match="'vit' needs images"):
+        settled(replace(QUICK, network="vit"), flat)

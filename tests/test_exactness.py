@@ -51,6 +51,12 @@ def test_forms_are_the_same_every_time_and_of_every_kind() -> None:
         assert {form.spec.is_grid for form in mine} == {True, False}
     assert {form.config.factor for form in chosen} == {1, 2, 4, 8}
     assert {form.per_class for form in chosen} == {True, False}
+    assert {form.config.transform for form in chosen} == {"none", "dct"}
+    assert {form.config.quantizer.name for form in chosen if form.config.transform == "dct"} == {
+        "uniform",
+        "apot",
+    }
+    assert {form.config.quantizer.scope for form in chosen} == {"channel", "tensor"}
     assert {form.spec.dtype for form in chosen} == {"uint8", "float32"}
     assert {form.spec.shape[0] for form in chosen if form.spec.is_grid} >= {1, 3}
 

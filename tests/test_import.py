@@ -8,7 +8,8 @@ from fresh import in_fresh_process
 HEAVY = ["flwr", "avalanche", "sionna", "ray", "matplotlib", "torchvision", "sklearn"]
 CORE = (
     *("budget", "checkpoint", "coding", "container", "data", "distill", "distilled_set", "evaluate", "fit"),
-    *("matching", "networks", "parameterization", "plan", "quantization", "recipes", "selection"),
+    *("labels", "matching", "networks", "optimise", "parameterization", "plan", "quantization"),
+    *("recipe_toml", "recipes", "selection", "sweep"),
 )
 
 

@@ -61,10 +61,18 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     return {
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
-        "samples": f"{facts['samples']:,}, {each}",
-        "values": f"{facts['bits']} bits each{stored}, coder {facts['coder']}{alone}",
+        "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
+        "values": f"{facts['bits']} bits each{_form(facts)}{stored}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
+
+
+def _form(facts: Mapping[str, Any]) -> str:
+    """What values are, where that is not plainly levels of samples, evenly spaced."""
+    if facts["storage"] == "floats":
+        return " (float32)"
+    spaced = " in additive powers of two" if facts["spacing"] == "powers" else ""
+    return spaced + (" of the cosine transform" if facts["transform"] == "dct" else "")
 
 
 def print_ledger(components: Mapping[str, int]) -> None:

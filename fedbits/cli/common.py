@@ -28,6 +28,7 @@ from fedbits.progress import Progress, Task
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_PERIOD = 3600.0  # seconds over which a bar's rate is measured: a step may take many minutes
 
 DataOption = Annotated[
     str,
@@ -177,7 +178,8 @@ def terminal_progress(stream: TextIO | None = None) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with RichProgress(*columns, console=Console(file=stream), transient=True) as bars:
+    console = Console(file=stream)
+    with RichProgress(*columns, console=console, transient=True, speed_estimate_period=_PERIOD) as bars:
         yield _BarProgress(bars)
 
 

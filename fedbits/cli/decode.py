@@ -41,7 +41,10 @@ def decode(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a blob's samples (as the data is stored: uint8 or float32) and labels to an .npz file."""
+    """Write a blob's samples (as the data is stored: uint8 or float32) and labels to an .npz file.
+
+    Soft labels, where the blob has them, are in its array ``probabilities``, a row for each sample.
+    """
     with guard():
         out = out or blob.with_suffix(".npz")
         distilled = decode_file(blob, None if classes is None else _numbers(classes))
@@ -52,7 +55,8 @@ def decode(
 
         samples, labels = distilled.raw().numpy(), distilled.labels.numpy()
         arrays = BytesIO()
-        np.savez_compressed(arrays, samples=samples, labels=labels)
+        more = {} if distilled.soft_labels is None else {"probabilities": distilled.targets.numpy()}
+        np.savez_compressed(arrays, samples=samples, labels=labels, **more)  # type: ignore[arg-type]
         write_atomic(out, arrays.getvalue())
         if as_json:
             print_json({"out": out, "shape": samples.shape, "dtype": str(samples.dtype)})

@@ -40,6 +40,10 @@ EXAMPLES = """Examples:
 
   fedbits distill --data cifar10 --budget 64KiB --bits 3 --steps 500 --seed 1 --json
 
+  fedbits distill --data digits --ipc 10 --bits 2 --quantizer apot    (as many bytes as it takes)
+
+  fedbits distill --data digits --budget 1KiB --recipe my.toml    (begin with: fedbits recipe quadd > my.toml)
+
 An interrupted run goes on where its last checkpoint is: the same command again, with --resume."""
 
 
@@ -86,13 +90,24 @@ def distill(
             help="Limit of the blob: 1KiB/class, 10KiB, 4096bits/class, 0.5bpp.", show_default=False
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="How to distil; 'fedbits recipe' lists them.")] = "quadd",
+    recipe: Annotated[
+        str, typer.Option(help="How to distil: a name that 'fedbits recipe' lists, or a TOML file.")
+    ] = "quadd",
     ipc: Annotated[
         int | None,
         typer.Option(help="Samples of each class; chosen for the budget when left out.", show_default=False),
     ] = None,
     bits: Annotated[
-        int | None, typer.Option(help="Bits a value, 1 to 8; chosen when left out.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Bits a value, 1 to 8, or 32 for float32 numbers; chosen when left out.", show_default=False
+        ),
+    ] = None,
+    quantizer: Annotated[
+        str | None,
+        typer.Option(
+            help="uniform, fsq, ddq, apot or post; the recipe's own when left out.", show_default=False
+        ),
     ] = None,
     factor: Annotated[
         int | None,
@@ -118,15 +133,16 @@ def distill(
     output = _Output(out, resume)
     before = output.stamp()
     with guard(lambda: output.kept(before)):
-        if budget is None and ipc is None:
-            raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
         from fedbits import data as data_sets
-        from fedbits import recipes
+        from fedbits import recipe_toml
         from fedbits.budget import Budget
         from fedbits.device import pick
 
         limit = Budget.parse(budget) if budget is not None else None
-        plan = recipes.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps)
+        plan = recipe_toml.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps)
+        plan = recipe_toml.requantized(plan, quantizer)
+        if limit is None and plan.ipc is None:
+            raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
         where = str(pick(device))
         check_output(out)
         train = data_sets.load(data, data_root, download).train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +35,9 @@ EXAMPLES = """Examples:
 
   fedbits evaluate node0.fbits node1.fbits --data digits --repeats 3 --json
 
-  fedbits evaluate --whole --data fashion_mnist --protocol dsa"""
+  fedbits evaluate --whole --data fashion_mnist --protocol dsa
+
+  fedbits evaluate set.fbits --data cifar10 --network convnet,alexnet,vgg11,resnet18,vit"""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +51,21 @@ def evaluate(
         typer.Argument(metavar="[BLOB...]", help="Files to train on, all together.", show_default=False),
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Train on the whole training data instead.")] = False,
-    protocol: Annotated[str, typer.Option(help="How to train: laptop, or dsa as published.")] = "laptop",
+    protocol: Annotated[
+        str, typer.Option(help="How to train: laptop; dsa as published; mtt, at the set's own learning rate.")
+    ] = "laptop",
     network: Annotated[
-        str | None, typer.Option(help="convnet or mlp; the protocol's own when left out.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME...]",
+            help="convnet, alexnet, vgg11, resnet18, vit or mlp, or several by commas; the protocol's own "
+            "when left out.",
+            show_default=False,
+        ),
     ] = None,
     width: Annotated[
-        int | None, typer.Option(min=1, help="Width instead of the protocol's.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Of convnet and mlp, instead of the protocol's.", show_default=False),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
@@ -71,27 +83,43 @@ def evaluate(
             raise ConfigError("give either blobs to train on or --whole, one of the two")
         from fedbits import data as data_sets
         from fedbits import evaluate as evaluation
-        from fedbits import networks
         from fedbits.device import pick
 
-        how = evaluation.protocol(protocol, network=network, width=width, steps=steps)
+        hows = _protocols(evaluation.protocol(protocol, width=width, steps=steps), network)
         where = pick(device)
         sets = [decode_file(path) for path in blobs or []]
         real = data_sets.load(data, data_root, download)
         chosen = real.train if whole else _union(real, blobs or [], sets)
-        if how.network == "auto":
-            how = dataclasses.replace(how, network=networks.default_network(real.spec))
+        hows = [evaluation.settled(how, real.spec) for how in hows]
         with terminal_progress() as progress:
-            result = evaluation.evaluate(
-                chosen, real.test, how, repeats=repeats, seed=seed, device=where, progress=progress
-            )
+            results = {
+                how.network: evaluation.evaluate(
+                    chosen, real.test, how, repeats=repeats, seed=seed, device=where, progress=progress
+                )
+                for how in hows
+            }
         names = [str(path) for path in blobs or []]
         if as_json:
             facts = {"data": data, "blobs": names, "whole": whole, "samples": len(chosen), "seed": seed}
-            print_json({**facts, **_result(how, result), "device": str(where)})
+            print_json({**facts, **_results(hows, results), "device": str(where)})
         else:
             source = f"all of {data}" if whole else " and ".join(names)
-            _print(f"{len(chosen):,} samples, {source}", how, result)
+            _print(f"{len(chosen):,} samples, {source}", hows, results)
+
+
+def _protocols(protocol: Protocol, listed: str | None) -> list[Protocol]:
+    """``protocol`` for each of the networks that ``listed`` names, or for its own."""
+    from fedbits.networks import NETWORKS
+
+    if listed is None:
+        return [protocol]
+    names = list(dict.fromkeys(name.strip() for name in listed.split(",")))
+    for name in names:
+        if name not in NETWORKS:
+            close = difflib.get_close_matches(name, NETWORKS, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ConfigError(f"unknown network {name!r}{hint}: expected some of {', '.join(NETWORKS)}")
+    return [dataclasses.replace(protocol, network=name) for name in names]
 
 
 def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> Labelled:
@@ -106,6 +134,12 @@ def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> Labell
     return sets[0] if len(sets) == 1 else Union(real.spec, sets)
 
 
+def _results(hows: list[Protocol], results: dict[str, Evaluation]) -> dict[str, object]:
+    """The facts of the only network, or those of several by their names."""
+    found = {how.network: _result(how, results[how.network]) for how in hows}
+    return {"networks": found} if len(found) > 1 else found[hows[0].network]
+
+
 def _result(protocol: Protocol, result: Evaluation) -> dict[str, object]:
     return {
         "protocol": dataclasses.asdict(protocol),
@@ -116,15 +150,27 @@ def _result(protocol: Protocol, result: Evaluation) -> dict[str, object]:
     }
 
 
-def _print(source: str, protocol: Protocol, result: Evaluation) -> None:
-    each = "  ".join(f"{100 * accuracy:.2f}" for accuracy in result.accuracies)
-    print_table(
-        "Accuracy on the test data",
-        {
-            "trained on": source,
-            "protocol": f"{protocol.name}, network {protocol.network}, width {protocol.width}",
-            "accuracy": f"{100 * result.mean:.2f} ± {100 * result.std:.2f} %",
-            "each": f"{each} %",
-            "time": f"{result.seconds:.1f} s",
-        },
-    )
+def _print(source: str, hows: list[Protocol], results: dict[str, Evaluation]) -> None:
+    if len(hows) == 1:
+        result = results[hows[0].network]
+        each = "  ".join(f"{100 * accuracy:.2f}" for accuracy in result.accuracies)
+        network = _name(hows[0])
+        rows = {"accuracy": _accuracy(result), "each": f"{each} %", "time": f"{result.seconds:.1f} s"}
+    else:
+        network = f"{len(hows)} networks"
+        rows = {_name(how): _accuracy(results[how.network]) for how in hows}
+        rows["time"] = f"{sum(result.seconds for result in results.values()):.1f} s"
+    how = {"trained on": source, "protocol": f"{hows[0].name}, {network}"}
+    print_table("Accuracy on the test data", {**how, **rows})
+
+
+def _name(protocol: Protocol) -> str:
+    """The network, and its width if it has a choice of widths."""
+    from fedbits.networks import has_width
+
+    width = f", width {protocol.width}" if has_width(protocol.network) else ""
+    return f"network {protocol.network}{width}"
+
+
+def _accuracy(result: Evaluation) -> str:
+    return f"{100 * result.mean:.2f} ± {100 * result.std:.2f} %"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -13,7 +12,12 @@ EXAMPLES = """Examples:
 
   fedbits recipe
 
-  fedbits recipe quadd --json"""
+  fedbits recipe quadd > my.toml
+
+  fedbits recipe quadd --json
+
+What is printed is TOML that 'fedbits distill --recipe my.toml' takes; edit it as you like. A file of your own
+may also begin with base = "quadd" and hold only what differs; this command then prints the whole of it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -21,26 +25,22 @@ def register(app: typer.Typer) -> None:
 
 
 def recipe(
-    name: Annotated[str | None, typer.Argument(help="Recipe to print; all are listed when left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Recipe to print, by name or as a TOML file; all are listed when left out."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the recipes, or print one with all its settings."""
+    """List the recipes, or print one with all its settings, as TOML."""
     with guard():
-        from fedbits import recipes
+        from fedbits import recipe_toml, recipes
 
         if name is None:
             summaries = {known: recipe.summary for known, recipe in recipes.RECIPES.items()}
             print_json({"recipes": summaries}) if as_json else print_table("Recipes", summaries)
             return
-        settings = dataclasses.asdict(recipes.get(name))
-        print_json(settings) if as_json else print_table(name, _flat(settings))
-
-
-def _flat(settings: dict[str, object], prefix: str = "") -> dict[str, str]:
-    rows: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            rows |= _flat(value, f"{prefix}{name}.")
+        found = recipe_toml.get(name)
+        if as_json:
+            print_json(recipe_toml.tree(found, nulls=True))
         else:
-            rows[f"{prefix}{name}"] = "chosen for the budget" if value is None else str(value)
-    return rows
+            typer.echo(recipe_toml.dumps(found), nl=False)

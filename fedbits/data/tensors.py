@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,16 @@ class Labelled(Protocol):
     @property
     def labels(self) -> Tensor: ...
 
+    @property
+    def targets(self) -> Tensor:
+        """What a network learns: classes ``[n]`` int64, or probabilities ``[n, classes]`` float32."""
+        ...
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate that came with the set, if one did."""
+        ...
+
     def __len__(self) -> int: ...
 
     def batch(self, index: Tensor | None = None) -> Batch:
@@ -41,6 +51,11 @@ class TensorData:
     spec: DataSpec
     samples: Tensor
     labels: Tensor
+    learning_rate: ClassVar[None] = None
+
+    @property
+    def targets(self) -> Tensor:
+        return self.labels
 
     def __post_init__(self) -> None:
         if tuple(self.samples.shape[1:]) != self.spec.shape or len(self.samples) != len(self.labels):

@@ -27,6 +27,19 @@ class Union:
     def labels(self) -> Tensor:
         return torch.cat([part.labels for part in self.sets])
 
+    @cached_property
+    def targets(self) -> Tensor:
+        """Classes, or probabilities if one of the sets has such."""
+        every = [part.targets for part in self.sets]
+        if all(targets.dim() == 1 for targets in every):
+            return torch.cat(every)
+        return torch.cat([_probabilities(targets, self.spec.classes) for targets in every])
+
+    @property
+    def learning_rate(self) -> float | None:
+        """That of a single set; of several, none would suit all."""
+        return self.sets[0].learning_rate if len(self.sets) == 1 else None
+
     def __len__(self) -> int:
         return sum(len(part) for part in self.sets)
 
@@ -37,3 +50,7 @@ class Union:
     @cached_property
     def _all(self) -> Batch:
         return concatenate(list(self.sets))
+
+
+def _probabilities(targets: Tensor, classes: int) -> Tensor:
+    return targets if targets.dim() == 2 else torch.nn.functional.one_hot(targets, classes).float()

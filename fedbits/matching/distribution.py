@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedbits import networks
 from fedbits.acceleration import Acceleration, choose, in_chunks
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
+from fedbits.errors import ConfigError
+from fedbits.matching.base import Objective, Setting, Synthetic
+from fedbits.matching.class_batches import class_batches
 from fedbits.matching.pool import ExtractorPool, PoolConfig
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed, torch_stream
@@ -32,6 +35,7 @@ class DistributionConfig:
     Attributes:
         network, width: the feature extractor; ``auto`` follows the samples.
         real_batch: real samples per class and step.
+        augmented: by DSA, real and synthetic samples of a class alike; flat samples never are.
         statistic: what of the features is matched: their ``mean`` (DM) or their ``characteristic`` function.
         frequencies: how many random frequencies a characteristic function is compared at.
         pool: the networks that features come from; None draws a fresh random one each step (DM).
@@ -40,31 +44,27 @@ class DistributionConfig:
     network: str = "auto"
     width: int = 128
     real_batch: int = 64
+    augmented: bool = True
     statistic: Statistic = "mean"
     frequencies: int = 1024
     pool: PoolConfig | None = None
 
+    def __post_init__(self) -> None:
+        """Raise :class:`ConfigError` where a value is out of range."""
+        for name in ("width", "real_batch", "frequencies"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.statistic not in ("mean", "characteristic"):
+            raise ConfigError(f"statistic is {self.statistic!r}: expected mean or characteristic")
 
-class DistributionMatching:
+
+class DistributionMatching(Objective):
     """Sum over classes of the squared distance between statistics of real and synthetic features."""
 
-    def __init__(
-        self,
-        config: DistributionConfig,
-        seed: int,
-        device: torch.device,
-        steps: int = 1,
-        extractor: nn.Module | None = None,
-        how: Acceleration | None = None,
-    ) -> None:
-        """Prepare for ``steps`` steps.
-
-        ``extractor``, where given, is what features come from, instead of random or pooled networks;
-        ``how`` forces an acceleration that would otherwise be chosen for the machine and the work.
-        """
-        self._config, self._seed, self._device, self._steps = config, seed, device, steps
-        self._forced = how
-        self._given = extractor
+    def __init__(self, config: DistributionConfig, setting: Setting, how: Acceleration | None = None) -> None:
+        """``how`` forces an acceleration that would otherwise be chosen for the machine and the work."""
+        self._config, self._seed, self._device = config, setting.seed, setting.device
+        self._steps, self._given, self._forced = setting.steps, setting.extractor, how
         self._pool: ExtractorPool | None = None
 
     def prepare(self, data: TensorData, progress: Progress) -> None:
@@ -97,23 +97,23 @@ class DistributionMatching:
     def real_indices(self, step: int) -> Tensor:
         """``real_batch`` samples of each class that is present, class by class, drawn without replacement."""
         generator = torch_stream(self._seed, "real", step)
-        drawn = []
-        for index in (self._classes[c] for c in self._present):
-            order = torch.randperm(len(index), generator=generator)
-            repeats = -(-self._config.real_batch // len(index))
-            drawn.append(index[order.repeat(repeats)[: self._config.real_batch]])
-        return torch.cat(drawn)
+        return class_batches(self._classes, self._config.real_batch, generator)
 
-    def loss(self, real: Batch, synthetic: Batch, step: int) -> Tensor:
+    def loss(self, real: Batch | None, synthetic: Synthetic, step: int) -> Tensor:
+        assert real is not None
         if self._pool is not None:
             self._pool.load(step)
         elif self._given is None:
             networks.initialise(self._network, derive_seed(self._seed, "network", step))
         classes = int(max(self._present)) + 1
         drawn = draw(classes, torch_stream(self._seed, "siamese", step), self._device)
+
+        def seen(samples: Tensor, labels: Tensor) -> Tensor:
+            return augment(samples, drawn.of(labels)) if self._config.augmented else samples
+
         with torch.no_grad():
-            real_features = self._features(augment(real.samples, drawn.of(real.labels)))
-        features = self._features(augment(synthetic.samples, drawn.of(synthetic.labels)))
+            real_features = self._features(seen(real.samples, real.labels))
+        features = self._features(seen(synthetic.samples, synthetic.labels))
         real_statistics = self._statistics(real_features, real_features, step)
         statistics = self._statistics(features, real_features, step)
         difference = _class_means(real_statistics, real.labels, classes) - _class_means(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from fedbits import networks
 from fedbits.acceleration import Acceleration
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import TensorData
+from fedbits.errors import ConfigError
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed, torch_stream
 
@@ -25,6 +27,17 @@ class PoolConfig:
     stages: tuple[int, ...] = (0, 15, 40, 100)
     batch: int = 128
     learning_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Raise :class:`ConfigError` where a value is out of range."""
+        if self.networks < 1 or self.batch < 1:
+            raise ConfigError(
+                f"the pool has {self.networks} networks and batches of {self.batch}: expected at least 1 each"
+            )
+        if not self.stages or min(self.stages) < 0:
+            raise ConfigError(f"stages of the pool are {list(self.stages)}: expected steps of 0 or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate of the pool is {self.learning_rate}: expected more than 0")
 
 
 class ExtractorPool:

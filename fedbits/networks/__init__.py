@@ -13,8 +13,19 @@ from fedbits.errors import ConfigError
 from fedbits.networks.convnet import ConvNet
 from fedbits.networks.initialise import initialise
 from fedbits.networks.mlp import MLP
+from fedbits.networks.published import PUBLISHED, SMALLEST_SIDE
 
-__all__ = ["MLP", "NETWORKS", "ConvNet", "FeatureNetwork", "build", "default_network", "initialise"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "ConvNet",
+    "FeatureNetwork",
+    "build",
+    "check",
+    "default_network",
+    "has_width",
+    "initialise",
+]
 
 
 class FeatureNetwork(Protocol):
@@ -24,13 +35,6 @@ class FeatureNetwork(Protocol):
 
 
 def _convnet(spec: DataSpec, width: int | None) -> nn.Module:
-    if not spec.is_grid:
-        raise ConfigError(f"network 'convnet' needs images, but samples of {spec.name} are flat: use mlp")
-    if min(spec.shape[1:]) < 2:
-        raise ConfigError(
-            f"network 'convnet' needs sides of at least 2, but samples of {spec.name} have the shape "
-            f"{spec.shape}: use mlp"
-        )
     return ConvNet(spec.grid_shape, spec.classes, width or 128)
 
 
@@ -38,7 +42,42 @@ def _mlp(spec: DataSpec, width: int | None) -> nn.Module:
     return MLP(spec.shape, spec.classes, width or 128)
 
 
-NETWORKS: dict[str, Callable[[DataSpec, int | None], nn.Module]] = {"convnet": _convnet, "mlp": _mlp}
+def _published(name: str) -> Callable[[DataSpec, int | None], nn.Module]:
+    """One of :data:`PUBLISHED`: it has its published widths, and ``width`` says nothing to it."""
+    return lambda spec, width: PUBLISHED[name](spec.grid_shape, spec.classes)
+
+
+NETWORKS: dict[str, Callable[[DataSpec, int | None], nn.Module]] = {
+    "convnet": _convnet,
+    **{name: _published(name) for name in PUBLISHED},
+    "mlp": _mlp,
+}
+_SMALLEST_SIDE = {"convnet": 2, **dict.fromkeys(PUBLISHED, SMALLEST_SIDE)}  # of networks for images
+
+
+def has_width(name: str) -> bool:
+    """Whether ``name`` is a network of a width to choose."""
+    return name not in PUBLISHED
+
+
+def check(name: str, spec: DataSpec) -> None:
+    """Find out that a network cannot be built before anything is.
+
+    Raises:
+        ConfigError: the name is unknown, or the network cannot take samples of this shape.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"unknown network {name!r}: expected one of {', '.join(sorted(NETWORKS))}")
+    smallest = _SMALLEST_SIDE.get(name)
+    if smallest is None:
+        return
+    if not spec.is_grid:
+        raise ConfigError(f"network {name!r} needs images, but samples of {spec.name} are flat: use mlp")
+    if min(spec.shape[1:]) < smallest:
+        raise ConfigError(
+            f"network {name!r} needs sides of at least {smallest}, but samples of {spec.name} have the shape "
+            f"{spec.shape}: use mlp"
+        )
 
 
 def default_network(spec: DataSpec) -> str:
@@ -49,11 +88,13 @@ def default_network(spec: DataSpec) -> str:
 def build(name: str, spec: DataSpec, width: int | None = None, seed: int = 0) -> nn.Module:
     """A freshly initialised network for the task; the same seed gives the same weights.
 
+    ``width`` is of ``convnet`` (channels) and ``mlp`` (hidden units), 128 when left out; the others have
+    their published widths whatever it says.
+
     Raises:
         ConfigError: the name is unknown, or the network cannot take samples of this shape.
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"unknown network {name!r}: expected one of {', '.join(sorted(NETWORKS))}")
+    check(name, spec)
     with torch.device("meta"):  # construct without drawing from torch's global generator
         network = NETWORKS[name](spec, width)
     network = network.to_empty(device="cpu")

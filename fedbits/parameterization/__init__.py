@@ -1,6 +1,7 @@
 """What is stored of a synthetic set, and how samples come out of it."""
 
 from fedbits.parameterization.base import Parameterization
-from fedbits.parameterization.pixel import PixelParameterization
+from fedbits.parameterization.floats import FloatParameterization
+from fedbits.parameterization.pixel import PixelConfig, PixelParameterization
 
-__all__ = ["Parameterization", "PixelParameterization"]
+__all__ = ["FloatParameterization", "Parameterization", "PixelConfig", "PixelParameterization"]

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fedbits.coding import SymbolCoder
+from fedbits.quantization import Moment
 from fedbits.wire import distilled_set_pb2 as pb
 
 Part = tuple[
@@ -22,6 +24,9 @@ class Parameterization(nn.Module, ABC):
     In training mode samples carry gradients to what is stored; in evaluation mode they are exactly those
     that a receiver decodes.
     """
+
+    bounded = True  # whether training can trade its bits, by :meth:`rate`
+    shrinkable = True  # whether :meth:`tightened` takes fewer bits
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -37,12 +42,26 @@ class Parameterization(nn.Module, ABC):
         ``labels`` ``[n]`` are the classes of the samples, ascending: samples of a class resemble each other.
         """
 
+    def begin(self, moment: Moment) -> None:
+        """Get ready for a training step."""
+
+    def settle(self) -> None:
+        """Training is over: fix what is to be fitted to its result."""
+
+    def penalty(self) -> Tensor:
+        """Squared distance between what is trained and what is sent (BCDC §3.2), summed over all numbers."""
+        return torch.zeros(())
+
     @abstractmethod
     def encode(self, message: pb.DistilledSet, parts: Sequence[Part], quick: bool = False) -> None:
         """Fill this parameterisation's part of ``message`` and spend its symbols, part by part.
 
         ``quick`` spends less time and more bits.
         """
+
+    @abstractmethod
+    def selected(self, index: Tensor) -> Parameterization:
+        """A copy of the samples at ``index`` only."""
 
     @abstractmethod
     def tightened(self, strength: float) -> Parameterization:

@@ -1,10 +1,14 @@
-"""Quantised samples, perhaps stored at a lower resolution and upsampled by the receiver (the idea of IDC)."""
+"""Quantised samples, perhaps stored at a lower resolution and upsampled by the receiver (the idea of IDC).
+
+Or their cosine transform, quantised in two bands (QuADD, Appendix B).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,25 +19,46 @@ from torch import Tensor
 from fedbits.coding import CODERS, Meter, code_grid, smallest_coder, too_large_to_mix
 from fedbits.coding.network import EntropyNetwork
 from fedbits.data.spec import DataSpec
-from fedbits.errors import CorruptError
+from fedbits.errors import ConfigError, CorruptError
+from fedbits.parameterization import transform as dct
 from fedbits.parameterization.base import Parameterization, Part
 from fedbits.parameterization.entropy import own_network
 from fedbits.parameterization.network_rate import NetworkRate
 from fedbits.parameterization.rate import EXACT_EVERY, REFRESH, ContextRate, Rate
 from fedbits.parameterization.tighten import tighten
-from fedbits.quantization import Quantizer, UniformQuantizer
+from fedbits.quantization import FixedQuantizer, Grid, Moment, Quantizer, QuantizerConfig
+from fedbits.quantization import build as build_quantizer
+from fedbits.quantization.banded import BandedGrid, BandedQuantizer, default_band
 from fedbits.wire import distilled_set_pb2 as pb
 
-GRID_RATE = 0.01  # learning rate of the grid beside that of the samples: it is shared by all of them
+Transform = Literal["none", "dct"]
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)  # their numbers are part of the wire format
+
+_LAST_BIT = 2.0**-20  # some, to be sure
 _CHUNK = 1 << 18  # numbers of samples that are looked up or interpolated at once, in some 30 bytes each
 
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """How samples are stored: ``bits`` 1–8 a value, each side ``factor`` (1, 2, 4 or 8) times smaller."""
+    """How samples are stored: ``bits`` 1–8 a value, each side ``factor`` (1, 2, 4 or 8) times smaller.
+
+    Attributes:
+        transform: what is stored: samples (``none``), or the coefficients of their cosine transform (``dct``:
+            of images whose stored sides are at most :data:`fedbits.parameterization.transform.LARGEST_SIDE`).
+        band: coefficients whose row and column add up to less have a grid of their own; 0 stands for a
+            quarter of the sum of the stored sides.
+    """
 
     bits: int = 3
     factor: int = 1
+    quantizer: QuantizerConfig = QuantizerConfig()  # noqa: RUF009 - frozen
+    transform: Transform = "none"
+    band: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`ConfigError` where there is no such transform."""
+        if self.transform not in TRANSFORMS:
+            raise ConfigError(f"transform is {self.transform!r}: expected {' or '.join(TRANSFORMS)}")
 
 
 def stored_shape(spec: DataSpec, factor: int) -> tuple[int, int, int]:
@@ -54,18 +79,41 @@ def shrink(samples: Tensor, spec: DataSpec, factor: int) -> Tensor:
     return F.avg_pool2d(F.pad(grid, padding, mode="replicate"), factor)
 
 
+def _band(spec: DataSpec, config: PixelConfig) -> int:
+    """Where the low band of a cosine transform ends.
+
+    Raises:
+        ConfigError: samples have no such transform, or it has no such band.
+    """
+    _, height, width = stored_shape(spec, config.factor)
+    if not spec.is_grid:
+        raise ConfigError(f"transform is 'dct': it needs images, but samples of {spec.name} are flat")
+    if max(height, width) > dct.LARGEST_SIDE:
+        raise ConfigError(
+            f"transform is 'dct' and stored sides are {height} and {width}: expected at most "
+            f"{dct.LARGEST_SIDE}, so give a larger factor"
+        )
+    if not 0 <= config.band < height + width:
+        raise ConfigError(
+            f"band is {config.band}: expected 1 to {height + width - 1}, or 0 for a quarter of it"
+        )
+    return config.band or default_band(height, width)
+
+
 def _interpolated(values: Tensor, factor: int) -> Tensor:
     return F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def _chunks(shape: tuple[int, ...], factor: int = 1) -> Iterator[tuple[slice, int, int]]:
+def _chunks(shape: tuple[int, ...], factor: int = 1, whole: bool = False) -> Iterator[tuple[slice, int, int]]:
     """Samples, and rows from a first to a last, that together make up a stored ``shape``.
 
-    Interpolated by ``factor``, each chunk has about :data:`_CHUNK` numbers (or is one row of one sample).
+    Interpolated by ``factor``, each chunk has about :data:`_CHUNK` numbers (or is one row of one sample; if
+    samples are to be ``whole``, one sample).
     """
     n, channels, height, width = shape
     row = channels * width * factor**2
-    high, many = max(1, min(height, _CHUNK // row)), max(1, _CHUNK // (row * height))
+    high = height if whole else max(1, min(height, _CHUNK // row))
+    many = max(1, _CHUNK // (row * height))
     for start in range(0, n, many):
         for first in range(0, height, high):
             yield slice(start, start + many), first, min(first + high, height)
@@ -97,19 +145,28 @@ class PixelParameterization(Parameterization):
     """Samples as values on a quantiser's grid.
 
     The real-valued ``stored`` tensor is what is trained; samples are its quantised (and upsampled) image, so
-    what is trained is what is sent. With ``quantised`` off, training sees unquantised samples and the grid
-    is applied only afterwards: post-training quantisation, the baseline.
+    what is trained is what is sent (unless the quantiser is a relaxation, or the post-training baseline).
     """
 
     def __init__(
-        self, spec: DataSpec, stored: Tensor, quantizer: Quantizer, factor: int = 1, quantised: bool = True
+        self,
+        spec: DataSpec,
+        stored: Tensor,
+        quantizer: Quantizer,
+        factor: int = 1,
+        learning_rate: float = QuantizerConfig().learning_rate,
+        transform: Transform = "none",
     ) -> None:
-        """``stored`` ``[n, channels, height, width]`` float32 at the stored resolution, normalised."""
+        """``stored`` ``[n, channels, height, width]`` float32 at the stored resolution, normalised.
+
+        ``learning_rate`` of the quantiser is a multiple of that of ``stored``. With a ``transform``,
+        ``stored`` are coefficients, and the quantiser's grid is a :class:`BandedGrid`.
+        """
         super().__init__()
-        self.spec, self.factor, self.quantised = spec, factor, quantised
-        self.quantizer = quantizer
+        self.spec, self.factor, self.transform = spec, factor, transform
+        self.quantizer, self._learning_rate = quantizer, learning_rate
         self.stored = torch.nn.Parameter(stored)
-        rate = NetworkRate if spec.is_grid else ContextRate
+        rate = NetworkRate if spec.is_grid and transform == "none" else ContextRate
         self._rate: Rate = rate(quantizer.levels)
         self._network: EntropyNetwork | None = (
             None  # that travels with a large set; trained when it first does
@@ -117,12 +174,26 @@ class PixelParameterization(Parameterization):
         self._asked, self._saving = 0, 1.0  # in training, and the bits really spent to those that it says
 
     @classmethod
-    def from_samples(
-        cls, samples: Tensor, spec: DataSpec, config: PixelConfig, quantised: bool = True
-    ) -> PixelParameterization:
-        """Start from normalised samples ``[n, *spec.shape]``, with a grid that covers them."""
-        stored = shrink(samples, spec, config.factor)
-        return cls(spec, stored, UniformQuantizer.covering(config.bits, stored), config.factor, quantised)
+    def from_samples(cls, samples: Tensor, spec: DataSpec, config: PixelConfig) -> PixelParameterization:
+        """Start from normalised samples ``[n, *spec.shape]``, with a quantiser fitted to them.
+
+        Raises:
+            ConfigError: ``config`` asks for a transform that these samples cannot have.
+        """
+        smaller = shrink(samples, spec, config.factor)
+        quantizer: Quantizer
+        if config.transform == "dct":
+            band = _band(spec, config)
+            smaller = dct.forward(smaller)
+            quantizer = BandedQuantizer.covering(config.bits, smaller, config.quantizer, band)
+        else:
+            quantizer = build_quantizer(config.quantizer, config.bits, smaller)
+        stored, rate = quantizer.stored(smaller), config.quantizer.learning_rate
+        return cls(spec, stored, quantizer, config.factor, rate, config.transform)
+
+    @property
+    def bounded(self) -> bool:  # type: ignore[override]
+        return self.quantizer.in_loop
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -132,7 +203,29 @@ class PixelParameterization(Parameterization):
         stored = self.stored if index is None else self.stored[index]
         if not self.training:
             return self._received(stored.detach())
-        return self._upsample(self.quantizer(stored) if self.quantised else stored)
+        return self._upsample(self._seen(stored))
+
+    def _seen(self, stored: Tensor) -> Tensor:
+        """What training sees at the stored resolution; of coefficients, exactly what a receiver does."""
+        levels: Tensor = self.quantizer(stored)
+        if self.transform == "none":
+            return levels
+        with torch.no_grad():
+            exact = self.quantizer.grid().lookup(self.quantizer.symbols(stored))
+            # Float32 arithmetic gives levels but for their last bit; anything else is a relaxation of them.
+            rounded = (levels - exact).abs() <= _LAST_BIT * exact.abs()
+            exact = torch.where(rounded, exact, levels.double())
+        return dct.seen(levels, exact)
+
+    def begin(self, moment: Moment) -> None:
+        self.quantizer.begin(moment, self.stored.detach())
+
+    def settle(self) -> None:
+        self.quantizer.settle(self.stored.detach())
+
+    def penalty(self) -> Tensor:
+        """Of values as stored; the transform is orthonormal, so of coefficients it is that of samples."""
+        return self.quantizer.penalty(self.stored)
 
     def _upsample(self, values: Tensor) -> Tensor:
         """Bilinear, with dyadic weights: exact for grid values in float64."""
@@ -148,26 +241,44 @@ class PixelParameterization(Parameterization):
     def _received(self, stored: Tensor) -> Tensor:
         """Exact samples of ``stored``, a chunk at a time; ``stored`` itself if that is what they are."""
         shape = (len(stored), *self.spec.grid_shape)
-        received = stored if self._scale == 1 else torch.empty(shape, device=stored.device)
-        for rows, first, last in _chunks(stored.shape, self._scale):
-            values = self._values(stored[rows], first, last)
-            there = received[rows, :, first * self._scale : last * self._scale]
-            if received is stored:
-                if torch.equal(values, there):
-                    continue
-                received = stored.clone()
-                there = received[rows, :, first:last]
-            there.copy_(values)
+        as_they_are = self._scale == 1 and self.transform == "none"
+        received = stored if as_they_are else torch.empty(shape, device=stored.device)
+        for some in self._blocks(stored.shape):
+            values_of = self._exact(stored[some])
+            for rows, first, last in _chunks(stored[some].shape, self._scale):
+                values = self._enlarged(values_of, rows, first, last)
+                there = received[some][rows, :, first * self._scale : last * self._scale]
+                if received is stored:
+                    if torch.equal(values, there):
+                        continue
+                    received = stored.clone()
+                    there = received[rows, :, first:last]
+                there.copy_(values)
         return received.reshape(len(stored), *self.spec.shape)
 
-    def _values(self, stored: Tensor, first: int, last: int) -> Tensor:
-        """Float32 samples from the rows ``first`` to ``last`` of ``stored``, cut to the spec's sides."""
+    def _blocks(self, shape: tuple[int, ...]) -> Iterator[slice]:
+        """Samples that are looked up together: all, as rows are then taken by themselves, or whole ones."""
+        n, *sides = shape
+        many = n if self.transform == "none" else max(1, _CHUNK // 2 // math.prod(sides))
+        return (slice(start, start + many) for start in range(0, n, max(1, many)))
+
+    def _exact(self, stored: Tensor) -> Callable[[slice, int, int], Tensor]:
+        """What gives the exact float64 values of some samples' rows, from a first to a last."""
+        grid = self.quantizer.grid()
+        if self.transform == "none":
+            return lambda rows, first, last: grid.lookup(self.quantizer.symbols(stored[rows, :, first:last]))
+        whole = dct.inverse(grid.lookup(self.quantizer.symbols(stored)))
+        return lambda rows, first, last: whole[rows, :, first:last]
+
+    def _enlarged(
+        self, values_of: Callable[[slice, int, int], Tensor], rows: slice, first: int, last: int
+    ) -> Tensor:
+        """Float32 samples from the stored rows ``first`` to ``last``, cut to the spec's sides."""
         _, height, width = self.spec.grid_shape
         if self._scale == 1:
-            return self.quantizer.lookup(self.quantizer.symbols(stored[:, :, first:last])).float()
+            return values_of(rows, first, last).float()
         above = min(first, 1)  # interpolation looks at a row on either side
-        symbols = self.quantizer.symbols(stored[:, :, first - above : last + 1])
-        values = _interpolated(self.quantizer.lookup(symbols), self._scale)
+        values = _interpolated(values_of(rows, first - above, last + 1), self._scale)
         values = values[:, :, above * self._scale :, :width]
         return values[:, :, : min(last * self._scale, height) - first * self._scale].float()
 
@@ -185,6 +296,13 @@ class PixelParameterization(Parameterization):
         self._asked += self.training
         return self._saving * self._rate(self.quantizer.position(self.stored))
 
+    def get_extra_state(self) -> dict[str, float]:
+        """What a resumed run needs to measure sizes at the same steps."""
+        return {"asked": self._asked, "saving": self._saving}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self._asked, self._saving = int(state["asked"]), state["saving"]
+
     def encode(self, message: pb.DistilledSet, parts: Sequence[Part], quick: bool = False) -> None:
         symbols, levels = self.symbols().cpu().numpy(), self.quantizer.levels
         ends = np.cumsum([len(labels) for labels, _ in parts])
@@ -194,12 +312,18 @@ class PixelParameterization(Parameterization):
             self._network = self._network or own_network(symbols, levels)
         network = None if quick else self._network
         number = _common_coder(grids, classes, levels, quick, network)
-        message.pixel.bits = self.quantizer.bits
-        message.pixel.factor_log2 = self.factor.bit_length() - 1
-        message.pixel.grid = self.quantizer.side_information()
+        self.declare(message.pixel)
         message.pixel.coder = number
-        for grid, known, (_, coder) in zip(grids, classes, parts, strict=True):
-            code_grid(coder, number, levels, (*grid.shape,), grid, known, network)
+        for part, known, (_, coder) in zip(grids, classes, parts, strict=True):
+            code_grid(coder, number, levels, (*part.shape,), part, known, network)
+
+    def declare(self, message: pb.Pixel) -> None:
+        """Write what a receiver needs to make samples of symbols."""
+        grid = self.quantizer.grid()
+        message.bits, message.spacing, message.grid = grid.bits, grid.spacing, grid.side_information()
+        message.factor_log2 = self.factor.bit_length() - 1
+        message.transform = TRANSFORMS.index(self.transform)
+        message.band = grid.band if isinstance(grid, BandedGrid) else 0
 
     @classmethod
     def decode(
@@ -208,51 +332,67 @@ class PixelParameterization(Parameterization):
         """Read the ``samples`` of all ``parts``.
 
         Raises:
-            CorruptError: the message declares a grid, factor or coder that does not exist.
+            CorruptError: the message declares a grid, factor, coder or transform that does not exist.
         """
         if message.factor_log2 > 3 or message.coder not in CODERS:
             raise CorruptError(f"unknown factor 2^{message.factor_log2} or coder {message.coder}")
         factor = 1 << message.factor_log2
         shape = stored_shape(spec, factor)
-        quantizer = UniformQuantizer.from_side_information(message.bits, message.grid, shape[0])
+        levels, transform = _read_grid(message, spec, shape)
         stored, start = torch.empty(samples, *shape), 0
         for labels, coder in parts:
             grid = (len(labels), *shape)
-            symbols = code_grid(coder, message.coder, quantizer.levels, grid, labels=labels.numpy())
-            for rows, first, last in _chunks(grid):
+            symbols = code_grid(coder, message.coder, levels.levels, grid, labels=labels.numpy())
+            for rows, first, last in _chunks(grid, whole=transform != "none"):
                 some = torch.from_numpy(symbols[rows, :, first:last])
-                stored[start : start + len(labels)][rows, :, first:last] = quantizer.lookup(some)
+                stored[start : start + len(labels)][rows, :, first:last] = levels.lookup(some)
             start += len(labels)
-        return cls(spec, stored, quantizer, factor)
+        return cls(spec, stored, FixedQuantizer(levels), factor, transform=transform)
 
     def selected(self, index: Tensor) -> PixelParameterization:
         """A copy of the samples at ``index`` only."""
-        stored = self.stored.detach()[index]
-        return self._like(stored)
+        return self._like(self._on_grid()[index])
 
     def _like(self, stored: Tensor) -> PixelParameterization:
-        """Other values stored in the same way; a network trained on these ones will do for those."""
-        like = PixelParameterization(self.spec, stored, self.quantizer, self.factor, self.quantised)
+        """Levels ``stored`` on the same grid; a network trained on these symbols will do for those."""
+        fixed = FixedQuantizer(self.quantizer.grid())
+        like = PixelParameterization(self.spec, stored, fixed, self.factor, transform=self.transform)
         like._network = self._network
         return like
+
+    def _on_grid(self) -> Tensor:
+        return self.quantizer.grid().lookup(self.symbols()).float()
 
     def tightened(self, strength: float) -> PixelParameterization:
         with torch.no_grad():
             position = self.quantizer.position(self.stored)
-            symbols = tighten(position, self.quantizer.levels, strength)
-            stored = self.quantizer.lookup(symbols.to(self.stored.device)).float()
-        return self._like(stored)
+            symbols = tighten(position, self.quantizer.levels, strength, self.transform == "none")
+        return self._like(self.quantizer.grid().lookup(symbols.to(self.stored.device)).float())
 
     def joined(self, samples: Tensor, order: Tensor) -> PixelParameterization:
         added = shrink(samples, self.spec, self.factor)
-        stored = torch.cat([self.stored.detach(), added.to(self.stored.device)])[order]
-        return self._like(stored)
+        added = added if self.transform == "none" else dct.forward(added)
+        return self._like(torch.cat([self._on_grid(), added.to(self.stored.device)])[order])
 
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         return [
             {"params": [self.stored], "lr": learning_rate},
-            {"params": list(self.quantizer.parameters()), "lr": learning_rate * GRID_RATE},
+            {"params": list(self.quantizer.parameters()), "lr": learning_rate * self._learning_rate},
         ]
 
     def describe(self) -> dict[str, Any]:
-        return {"parameterization": "pixel", "bits": self.quantizer.bits, "factor": self.factor}
+        facts = {"parameterization": "pixel", "bits": self.quantizer.bits, "factor": self.factor}
+        return facts if self.transform == "none" else {**facts, "transform": self.transform}
+
+
+def _read_grid(message: pb.Pixel, spec: DataSpec, shape: tuple[int, int, int]) -> tuple[Grid, Transform]:
+    """The levels of what is stored in ``shape``, and what that is; raises :class:`CorruptError`."""
+    if message.transform >= len(TRANSFORMS):
+        raise CorruptError(f"unknown transform {message.transform}")
+    transform, (channels, height, width) = TRANSFORMS[message.transform], shape
+    if transform == "none":
+        return Grid.from_side_information(message.bits, message.grid, channels, message.spacing), transform
+    if not spec.is_grid or max(height, width) > dct.LARGEST_SIDE or not 1 <= message.band < height + width:
+        raise CorruptError(f"there is no transform with band {message.band} of samples stored as {shape}")
+    bands = BandedGrid.from_bands(message.bits, message.grid, channels, message.spacing, message.band)
+    return bands, transform

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 REFRESH = 10  # steps between two looks at the symbols, which move slowly
-EXACT_EVERY = 10  # looks between two measurements by the best coder, which take long
+EXACT_EVERY = 20  # looks between two measurements by the best coder, which take long
 _REDUCED = 8  # levels to which neighbours are reduced, as the coder does
 _STRENGTH = 2.0  # observations that the context-free frequencies are worth
 

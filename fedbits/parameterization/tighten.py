@@ -11,21 +11,22 @@ from fedbits.parameterization.rate import ContextRate
 _SWEEPS = 2  # the first choices change the frequencies that the second ones count on
 
 
-def tighten(position: Tensor, levels: int, strength: float) -> Tensor:
+def tighten(position: Tensor, levels: int, strength: float, images: bool = True) -> Tensor:
     """Symbols that minimise squared distance to ``position`` plus ``strength`` × bits.
 
     Choices are made in raster order, each under the neighbours chosen before it, as they will be coded: of
-    images under what the entropy network expects, of flat samples under frequencies.
+    images under what the entropy network expects, of anything else under frequencies.
 
     Args:
         position: ``[n, channels, height, width]`` in [0, levels-1].
         strength: 0 rounds; the larger, the fewer bits.
+        images: whether these are pixels, where they have rows; coefficients of transforms are not.
     """
     values = position.detach().cpu()
     symbols = values.round().long()
     if strength <= 0:
         return symbols
-    if values.shape[2] > 1:
+    if images and values.shape[2] > 1:
         return torch.from_numpy(tightened(values.double().numpy(), levels, strength))
     for _ in range(_SWEEPS):
         rate = ContextRate(levels)

@@ -1,6 +1,58 @@
-"""Differentiable quantisers: values to grid values with a surrogate gradient, and to symbols without one."""
+"""Differentiable quantisers: values to levels with a surrogate gradient, and to symbols without one."""
 
-from fedbits.quantization.base import Quantizer, round_straight_through
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from fedbits.errors import ConfigError
+from fedbits.quantization.apot import ApotQuantizer
+from fedbits.quantization.base import (
+    FixedQuantizer,
+    Moment,
+    Quantizer,
+    QuantizerConfig,
+    round_straight_through,
+)
+from fedbits.quantization.ddq import DdqQuantizer
+from fedbits.quantization.fsq import FsqQuantizer
+from fedbits.quantization.grid import Grid
+from fedbits.quantization.post import PostTrainingQuantizer
 from fedbits.quantization.uniform import UniformQuantizer
 
-__all__ = ["Quantizer", "UniformQuantizer", "round_straight_through"]
+__all__ = [
+    "QUANTIZERS",
+    "ApotQuantizer",
+    "DdqQuantizer",
+    "FixedQuantizer",
+    "FsqQuantizer",
+    "Grid",
+    "Moment",
+    "PostTrainingQuantizer",
+    "Quantizer",
+    "QuantizerConfig",
+    "UniformQuantizer",
+    "build",
+    "round_straight_through",
+]
+
+# Each is fitted to samples ``[n, channels, ...]`` as they will be stored.
+QUANTIZERS: dict[str, Callable[[int, Tensor, QuantizerConfig], Quantizer]] = {
+    "uniform": UniformQuantizer.covering,
+    "fsq": FsqQuantizer.covering,
+    "ddq": DdqQuantizer.covering,
+    "apot": ApotQuantizer,
+    "post": PostTrainingQuantizer,
+}
+
+
+def build(config: QuantizerConfig, bits: int, samples: Tensor) -> Quantizer:
+    """The quantiser that ``config`` describes, at ``bits`` 1–8.
+
+    Raises:
+        ConfigError: no quantiser of that name.
+    """
+    if config.name not in QUANTIZERS:
+        raise ConfigError(f"unknown quantizer {config.name!r}: expected one of {', '.join(QUANTIZERS)}")
+    return QUANTIZERS[config.name](bits, samples, config)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x64\x62its/v1/distilled_set.proto\x12\nfedbits.v1\"\x87\x02\n\x0c\x44istilledSet\x12\x14\n\nknown_task\x18\x01 \x01(\rH\x00\x12*\n\x0etask_described\x18\x02 \x01(\x0b\x32\x10.fedbits.v1.TaskH\x00\x12\x14\n\x0c\x63lass_counts\x18\x03 \x03(\r\x12\"\n\x05pixel\x18\x04 \x01(\x0b\x32\x11.fedbits.v1.PixelH\x01\x12\x0e\n\x06stream\x18\x05 \x01(\x0c\x12\x17\n\rrecipe_number\x18\x06 \x01(\rH\x02\x12\x15\n\x0brecipe_name\x18\x07 \x01(\tH\x02\x12\x15\n\rclass_lengths\x18\x08 \x03(\rB\x06\n\x04taskB\x12\n\x10parameterizationB\x08\n\x06recipe\"~\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\x15\n\rnormalisation\x18\x04 \x01(\x0c\x12\x10\n\x08\x66loating\x18\x05 \x01(\x08\x12\x0e\n\x06scales\x18\x06 \x01(\x0c\x12\x0f\n\x07offsets\x18\x07 \x03(\x11\"G\n\x05Pixel\x12\x0c\n\x04\x62its\x18\x01 \x01(\r\x12\x13\n\x0b\x66\x61\x63tor_log2\x18\x02 \x01(\r\x12\x0c\n\x04grid\x18\x03 \x01(\x0c\x12\r\n\x05\x63oder\x18\x04 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x64\x62its/v1/distilled_set.proto\x12\nfedbits.v1\"\xf1\x02\n\x0c\x44istilledSet\x12\x14\n\nknown_task\x18\x01 \x01(\rH\x00\x12*\n\x0etask_described\x18\x02 \x01(\x0b\x32\x10.fedbits.v1.TaskH\x00\x12\x14\n\x0c\x63lass_counts\x18\x03 \x03(\r\x12\"\n\x05pixel\x18\x04 \x01(\x0b\x32\x11.fedbits.v1.PixelH\x01\x12$\n\x06\x66loats\x18\t \x01(\x0b\x32\x12.fedbits.v1.FloatsH\x01\x12\x0e\n\x06stream\x18\x05 \x01(\x0c\x12\x17\n\rrecipe_number\x18\x06 \x01(\rH\x02\x12\x15\n\x0brecipe_name\x18\x07 \x01(\tH\x02\x12\x15\n\rclass_lengths\x18\x08 \x03(\r\x12+\n\x0bsoft_labels\x18\n \x01(\x0b\x32\x16.fedbits.v1.SoftLabels\x12\x15\n\rlearning_rate\x18\x0b \x01(\x02\x42\x06\n\x04taskB\x12\n\x10parameterizationB\x08\n\x06recipe\"~\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\x15\n\rnormalisation\x18\x04 \x01(\x0c\x12\x10\n\x08\x66loating\x18\x05 \x01(\x08\x12\x0e\n\x06scales\x18\x06 \x01(\x0c\x12\x0f\n\x07offsets\x18\x07 \x03(\x11\"\x1c\n\nSoftLabels\x12\x0e\n\x06logits\x18\x01 \x01(\x0c\"\x08\n\x06\x46loats\"y\n\x05Pixel\x12\x0c\n\x04\x62its\x18\x01 \x01(\r\x12\x13\n\x0b\x66\x61\x63tor_log2\x18\x02 \x01(\r\x12\x0c\n\x04grid\x18\x03 \x01(\x0c\x12\r\n\x05\x63oder\x18\x04 \x01(\r\x12\x0f\n\x07spacing\x18\x05 \x01(\r\x12\x11\n\ttransform\x18\x06 \x01(\r\x12\x0c\n\x04\x62\x61nd\x18\x07 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fedbits.v1.distilled_set_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DISTILLEDSET']._serialized_start=47
-  _globals['_DISTILLEDSET']._serialized_end=310
-  _globals['_TASK']._serialized_start=312
-  _globals['_TASK']._serialized_end=438
-  _globals['_PIXEL']._serialized_start=440
-  _globals['_PIXEL']._serialized_end=511
+  _globals['_DISTILLEDSET']._serialized_end=416
+  _globals['_TASK']._serialized_start=418
+  _globals['_TASK']._serialized_end=544
+  _globals['_SOFTLABELS']._serialized_start=546
+  _globals['_SOFTLABELS']._serialized_end=574
+  _globals['_FLOATS']._serialized_start=576
+  _globals['_FLOATS']._serialized_end=584
+  _globals['_PIXEL']._serialized_start=586
+  _globals['_PIXEL']._serialized_end=707
 # @@protoc_insertion_point(module_scope)

@@ -6,24 +6,30 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DistilledSet(_message.Message):
-    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "stream", "recipe_number", "recipe_name", "class_lengths")
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate")
     KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
     TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FIELD_NUMBER: _ClassVar[int]
+    FLOATS_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NAME_FIELD_NUMBER: _ClassVar[int]
     CLASS_LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     known_task: int
     task_described: Task
     class_counts: _containers.RepeatedScalarFieldContainer[int]
     pixel: Pixel
+    floats: Floats
     stream: bytes
     recipe_number: int
     recipe_name: str
     class_lengths: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ...) -> None: ...
+    soft_labels: SoftLabels
+    learning_rate: float
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("name", "shape", "classes", "normalisation", "floating", "scales", "offsets")
@@ -43,14 +49,30 @@ class Task(_message.Message):
     offsets: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., normalisation: _Optional[bytes] = ..., floating: bool = ..., scales: _Optional[bytes] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class SoftLabels(_message.Message):
+    __slots__ = ("logits",)
+    LOGITS_FIELD_NUMBER: _ClassVar[int]
+    logits: bytes
+    def __init__(self, logits: _Optional[bytes] = ...) -> None: ...
+
+class Floats(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Pixel(_message.Message):
-    __slots__ = ("bits", "factor_log2", "grid", "coder")
+    __slots__ = ("bits", "factor_log2", "grid", "coder", "spacing", "transform", "band")
     BITS_FIELD_NUMBER: _ClassVar[int]
     FACTOR_LOG2_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     CODER_FIELD_NUMBER: _ClassVar[int]
+    SPACING_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORM_FIELD_NUMBER: _ClassVar[int]
+    BAND_FIELD_NUMBER: _ClassVar[int]
     bits: int
     factor_log2: int
     grid: bytes
     coder: int
-    def __init__(self, bits: _Optional[int] = ..., factor_log2: _Optional[int] = ..., grid: _Optional[bytes] = ..., coder: _Optional[int] = ...) -> None: ...
+    spacing: int
+    transform: int
+    band: int
+    def __init__(self, bits: _Optional[int] = ..., factor_log2: _Optional[int] = ..., grid: _Optional[bytes] = ..., coder: _Optional[int] = ..., spacing: _Optional[int] = ..., transform: _Optional[int] = ..., band: _Optional[int] = ...) -> None: ...

@@ -88,6 +88,25 @@ def test_evaluate_trains_on_the_whole_data_set(fedbits):
     assert "all of digits" in outcome.out and "± 0.00 %" in outcome.out
 
 
+def test_evaluate_trains_several_networks_in_turn(fedbits, blob):
+    quick = ("--data", "digits", "--width", 8, "--steps", 3, "--repeats", 1)
+    outcome = fedbits("evaluate", blob, *quick, "--network", "convnet, mlp,convnet", "--json")
+    found = json.loads(outcome.out)["networks"]
+    assert list(found) == ["convnet", "mlp"]
+    for name, facts in found.items():
+        assert facts["protocol"]["network"] == name
+        alone = json.loads(fedbits("evaluate", blob, *quick, "--network", name, "--json").out)
+        assert alone["accuracies"] == facts["accuracies"]
+    table = fedbits("evaluate", blob, *quick, "--network", "convnet,mlp").out
+    assert "2 networks" in table and "network mlp, width 8" in table
+
+
+def test_evaluate_refuses_networks_before_training_any(fedbits, blob):
+    outcome = fedbits("evaluate", blob, "--data", "digits", "--network", "convnet,resnet")
+    assert outcome.is_one_sentence()
+    assert "unknown network 'resnet' (did you mean 'resnet18'?)" in outcome.err
+
+
 def test_recipes_are_listed_and_printed(fedbits):
     assert {"quadd", "ptq", "random", "herding"} <= set(
         json.loads(fedbits("recipe", "--json").out)["recipes"]

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from fedbits import container
 from fedbits.cli import distill as command
-from fedbits.distill import CHECKPOINT_EVERY
+from fedbits.optimise import CHECKPOINT_EVERY
 from fedbits.progress import SILENT, Progress, Task
 
 STEPS = CHECKPOINT_EVERY + 20
@@ -124,3 +125,25 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(fedbits, tmp_
     monkeypatch.setattr(command, "_distill", None)
     outcome = fedbits(*RUN, "--out", out)
     assert outcome.is_one_sentence() and out in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "bits"),
+    [(("--bits", 2), 2), (("--bits", 32), 32), (("--bits", 2, "--budget", "3KiB", "--quantizer", "post"), 2)],
+)
+def test_a_number_of_samples_is_kept_to(fedbits, tmp_path, settings, bits):
+    images = np.random.default_rng(0).integers(0, 256, (20, 6, 6), np.uint8)
+    np.savez(tmp_path / "few.npz", samples=images, labels=np.arange(20) % 2)
+    run = ("distill", "--data", "npz:few.npz", "--recipe", "random", "--ipc", 3, *settings)
+    facts = json.loads(fedbits(*run, "--json").out)
+    assert (facts["samples"], facts["bits"]) == (6, bits)
+    assert (facts["budget_bytes"] is None) == ("--budget" not in settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [(("--budget", "1KiB", "--quantizer", "unifrom"), "did you mean 'uniform'"), ((), "--budget")],
+)
+def test_wrong_settings_are_one_sentence(fedbits, settings, named):
+    outcome = fedbits("distill", "--data", "digits", *settings)
+    assert outcome.is_one_sentence() and named in outcome.err

@@ -11,7 +11,7 @@ import fedbits as package
 from fedbits import cli
 from fedbits.cli.common import OneSentenceGroup
 
-COMMANDS = ("distill", "inspect", "show", "decode", "recode", "evaluate", "recipe")
+COMMANDS = ("distill", "inspect", "show", "decode", "recode", "evaluate", "recipe", "sweep")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -57,6 +57,8 @@ def _demanding() -> Iterator[tuple[str, bytes]]:
             yield f"{name}: {form}", described(shape, [n], bits, number, stream=bytes(4000))
         split = described((1, 1, 1), [1], 1, number, 0, 200, bytes(4000), (16,) * 199)
         yield f"{name}: 200 streams of one value", split
+    for shape, n in (((1, 256, 256), 6), ((1, 8, 8), 25_000), ((1, 1, 1), 800_000), ((40, 1, 256), 40)):
+        yield f"coefficients: {n} of {shape}", described(shape, [n], 1, 0, stream=bytes(9000), transform=1)
     for height, width in ((8, 8), (7, 7), (1, 1), (1, 512)):
         n = SCALE // (42 * -(-width // 8))  # 64 numbers of half a unit, and a symbol of ten
         blob = described((1, height, width), [n], 1, 0, 3, stream=bytes(4000))

@@ -80,15 +80,35 @@ def fit(message: pb.DistilledSet) -> None:
             task.offsets[:] = [*task.offsets, *[1] * means][:means]
         elif len(task.normalisation) != 4 * means:
             task.normalisation = np.repeat([0.25, 0.5], means).astype("<f2").tobytes()
-    if len(message.pixel.grid) != 4 * channels:
-        message.pixel.grid = np.tile([-1, 0.25], channels).astype("<f2").tobytes()
+    if message.WhichOneof("parameterization") != "floats":
+        _fit_pixel(message.pixel, channels)
     if len(message.class_counts) not in (1, classes):
         few = min(classes, 300)
         message.class_counts[:] = [*message.class_counts, *[1] * few][:few]
-    if message.pixel.coder > max(CODERS) + 1:
-        message.pixel.coder %= max(CODERS) + 1
+    if message.HasField("soft_labels"):
+        _fit_logits(message, classes)
     if message.class_lengths:
         _fit_lengths(message)
+
+
+def _fit_pixel(pixel: pb.Pixel, channels: int) -> None:
+    """A grid of as many pairs as it takes; numbers of what exists, or nearly."""
+    bands = 1 + (pixel.transform % 2)
+    if len(pixel.grid) not in (4 * bands, 4 * bands * channels):
+        pixel.grid = np.tile([-1, 0.25], bands * channels).astype("<f2").tobytes()
+    if pixel.coder > max(CODERS) + 1:
+        pixel.coder %= max(CODERS) + 1
+    pixel.spacing %= 3
+    pixel.transform %= 3
+
+
+def _fit_logits(message: pb.DistilledSet, classes: int) -> None:
+    """One for each sample and class, if that is not too much to be tried."""
+    counts = list(message.class_counts)[:300]
+    samples = counts[0] * classes if len(counts) == 1 else sum(counts)
+    if samples * classes <= 1000:
+        logits = message.soft_labels.logits[: 2 * samples * classes]
+        message.soft_labels.logits = logits.ljust(2 * samples * classes, b"\x34")
 
 
 def _fit_lengths(message: pb.DistilledSet) -> None:

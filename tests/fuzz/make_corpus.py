@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from making import make_data, make_set, message_of, packed  # noqa: E402
+from storing import as_floats, even, in_bands, on_grid, powers, taught  # noqa: E402
 
 from fedbits.coding import CODERS, code_grid  # noqa: E402
 from fedbits.coding.grid import OWN  # noqa: E402
@@ -67,8 +68,32 @@ def valid() -> dict[str, bytes]:
         "short-normalisation": make_set(make_short()),
         "many-classes": make_set(make_data((2,), [1] * 300), bits=1),
     }
+    others.update(other_forms())
     made.update({name: encode(other, quick=True) for name, other in others.items()})
+    for name in ("floats-colour", "taught"):
+        made[f"{name}-by-class"] = encode(others[name], quick=True, per_class=True)
     return {f"valid-{name}": blob for name, blob in made.items()}
+
+
+def other_forms() -> dict[str, DistilledSet]:
+    """Not evenly spaced, on one grid for all channels, unquantised, with soft labels."""
+    colour = make_data((3, 2, 2), [1, 0, 2], 3)
+    return {
+        "powers": on_grid(colour, powers(3, [0, 0.1, -0.2], [0.25] * 3)),
+        "powers-of-1-bit": on_grid(make_data((3,), [2, 2], 1), powers(1, [0], [0.5])),
+        "powers-of-8-bits": on_grid(make_data((1, 3, 3), [2], 5), powers(8, [0], [0.0078125])),
+        "one-pair": on_grid(colour, even(2, [-1], [0.75])),
+        "dct": in_bands(colour, even(3, [-2] * 3, [0.5] * 3), even(3, [-1] * 3, [0.25] * 3), 1),
+        "dct-halved": in_bands(
+            make_data((1, 3, 4), [1, 2], 4), even(2, [-2], [1]), even(2, [-1], [0.5]), 2, 2, 2
+        ),
+        "dct-of-powers": in_bands(colour, powers(4, [0], [0.25]), powers(4, [0], [0.0625]), 2),
+        "dct-of-one-band": in_bands(make_data((1, 1, 1), [2]), even(3, [-2], [0.5]), even(3, [0], [1]), 1),
+        "floats-colour": as_floats(colour),
+        "floats-flat": as_floats(make_data((3,), [2, 1], dtype="float32")),
+        "taught": taught(make_set(colour, bits=2)),
+        "taught-floats": taught(as_floats(make_data((2,), [1, 2])), None),
+    }
 
 
 def make_short() -> TensorData:
@@ -137,6 +162,20 @@ def hostile() -> dict[str, bytes]:
     made["counts"] = changed(lambda m: m.class_counts.extend([0] * 3000))
     made["sides"] = changed(lambda m: m.task_described.shape.extend([1] * 3000))
     made["features"] = described((200,), [1], 2, 1)
+    made["logits"] = changed(lambda m: setattr(m.soft_labels, "logits", bytes(3000)))
+    for name, shape, count in (("long", (1, 1, 499), 1), ("thin", (1, 1, 1), 9_000)):
+        message = message_of(described(shape, [count], 1, 0))
+        message.floats.SetInParent()
+        made[f"{name}-floats"] = packed(message)
+    shapes = {
+        "long": ((1, 1, 256), 1),
+        "deep": ((100, 1, 1), 2),
+        "thin": ((1, 1, 1), 9_000),
+        "cut": ((1, 1, 2), 9),
+    }
+    for name, (shape, count) in shapes.items():
+        factor_log2 = 3 * (name == "cut")
+        made[f"{name}-dct"] = described(shape, [count], 1, 0, factor_log2, transform=1)
     return {f"hostile-{name}": blob for name, blob in made.items()}
 
 
@@ -149,14 +188,16 @@ def described(
     classes: int = 1,
     stream: bytes = bytes(16),
     lengths: tuple[int, ...] = (),
+    transform: int = 0,
 ) -> bytes:
     """A blob of a task of its own, with a stream, or one a class, of which every coder makes something."""
     task = pb.Task(
         name="x", shape=shape, classes=classes, normalisation=halves([0] * shape[0], [1] * shape[0])
     )
     channels = shape[0] if len(shape) == 3 else 1
-    grid = halves([0, 1] * channels)
+    grid = halves([0, 1] * channels * (1 + transform))
     pixel = pb.Pixel(bits=bits, coder=coder, factor_log2=factor_log2, grid=grid)
+    pixel.transform = pixel.band = transform
     message = pb.DistilledSet(task_described=task, class_counts=counts, pixel=pixel, stream=stream)
     message.class_lengths.extend(lengths)
     return packed(message)
@@ -188,6 +229,19 @@ def values() -> dict[str, bytes]:
 
     def normalisation(*numbers: float) -> Change:
         return lambda m: setattr(m.task_described, "normalisation", halves(list(numbers)))
+
+    def logits(*numbers: float) -> Change:
+        return lambda m: setattr(m.soft_labels, "logits", halves(list(numbers)))
+
+    def banded(band: int) -> Change:
+        def change(message: pb.DistilledSet) -> None:
+            message.pixel.transform, message.pixel.band = 1, band
+            message.pixel.grid *= 2
+
+        return change
+
+    def rate(number: float) -> Change:
+        return lambda m: setattr(m, "learning_rate", number)
 
     def stream(data: bytes) -> Change:
         return lambda m: setattr(m, "stream", data)
@@ -224,6 +278,48 @@ def values() -> dict[str, bytes]:
         "name-of-lines": lambda m: setattr(m.task_described, "name", "a\nb\0é\u2028" * 20),
         "factor-16": lambda m: setattr(m.pixel, "factor_log2", 4),
         "no-pixel": lambda m: m.ClearField("pixel"),
+        "grid-one-pair": grid(0.5, 0.25),
+        "spacing-unknown": lambda m: setattr(m.pixel, "spacing", 2),
+        "spacing-largest": lambda m: setattr(m.pixel, "spacing", (1 << 32) - 1),
+        "spacing-largest-grid": lambda m: (
+            setattr(m.pixel, "spacing", 1),
+            grid(-65504, 65504, 65504, 65504)(m),
+        ),
+        "dct": banded(1),
+        "dct-band-none": banded(0),
+        "dct-band-all": banded(3),
+        "dct-band-beyond": banded(4),
+        "dct-band-largest": banded((1 << 32) - 1),
+        "dct-grid-odd": lambda m: (banded(1)(m), setattr(m.pixel, "grid", m.pixel.grid[1:])),
+        "dct-grid-of-one-band": lambda m: (banded(1)(m), setattr(m.pixel, "grid", m.pixel.grid[:4])),
+        "dct-grid-largest": lambda m: (
+            banded(1)(m),
+            setattr(m.pixel, "spacing", 1),
+            grid(*[-65504, 65504] * 4)(m),
+        ),
+        "dct-flat": lambda m: (
+            banded(1)(m),
+            m.task_described.shape.__setitem__(slice(None), [2]),
+        ),
+        "dct-of-a-long-side": lambda m: (
+            banded(1)(m),
+            m.task_described.shape.__setitem__(slice(None), [2, 1, 257]),
+        ),
+        "transform-unknown": lambda m: setattr(m.pixel, "transform", 2),
+        "transform-largest": lambda m: setattr(m.pixel, "transform", (1 << 32) - 1),
+        "floats": lambda m: m.floats.SetInParent(),
+        "floats-of-ones": lambda m: (m.floats.SetInParent(), stream(b"\xff" * 200)(m)),
+        "floats-of-nothing": lambda m: (m.floats.SetInParent(), stream(b"")(m)),
+        "logits-none": lambda m: m.soft_labels.SetInParent(),
+        "logits-nan": logits(*[NAN] * 9),
+        "logits-infinite": logits(*[0] * 8, INFINITY),
+        "logits-largest": logits(*[65504, -65504, 0] * 3),
+        "logits-too-few": logits(*[0] * 8),
+        "rate-nan": rate(NAN),
+        "rate-infinite": rate(INFINITY),
+        "rate-negative": rate(-1e-3),
+        "rate-smallest": rate(1e-45),
+        "rate-negative-zero": rate(-0.0),
     }
     return {f"value-{name}": changed(change) for name, change in changes.items()}
 
@@ -240,6 +336,10 @@ def wires() -> dict[str, bytes]:
         "too-long-varint": b"\x30" + b"\xff" * 11,
         "repeated-messages": b"\x12\x00\x22\x00" * 300,
         "both-tasks": b"\x08\x03",
+        "both-parameterisations": b"\x4a\x00",
+        "both-parameterisations-many-times": b"\x4a\x00\x22\x02\x08\x03" * 200,
+        "rate-of-another-kind": b"\x58\x05",
+        "rate-twice": b"\x5d\x00\x00\x80\x3f" * 2,
         "both-tasks-many-times": b"\x08\x03\x12\x00" * 200,
         "both-recipes": b"\x3a\x01a\x30\x01\x3a\x02bc",
         "field-zero": b"\x00\x00",

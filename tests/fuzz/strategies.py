@@ -127,10 +127,22 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
     message.class_counts.extend(draw(st.lists(_COUNT, max_size=4)))
     if draw(st.integers(0, 3)) == 0:
         message.class_lengths.extend(draw(st.lists(_COUNT, max_size=4)))
-    pixel = message.pixel
-    pixel.bits, pixel.factor_log2 = draw(st.integers(0, 9)), draw(st.integers(0, 4))
-    pixel.coder = draw(st.integers(0, max(CODERS) + 1))
-    pixel.grid = draw(_FITTED)
+    if draw(st.integers(0, 5)) == 0:
+        message.floats.SetInParent()
+    else:
+        _draw_pixel(draw, message.pixel)
+    if draw(st.integers(0, 3)) == 0:
+        message.soft_labels.logits = draw(_FITTED)
+        message.learning_rate = draw(st.floats(width=32))
     if draw(st.integers(0, 6)):
         fit(message)
     return message
+
+
+def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:
+    pixel.bits, pixel.factor_log2 = draw(st.integers(0, 9)), draw(st.integers(0, 4))
+    pixel.coder = draw(st.integers(0, max(CODERS) + 1))
+    pixel.grid = draw(_FITTED)
+    pixel.spacing = draw(st.sampled_from([0, 0, 1, 1, 2]))
+    pixel.transform = draw(st.sampled_from([0, 0, 1, 1, 2]))
+    pixel.band = draw(_NUMBER) if pixel.transform else 0

@@ -120,7 +120,12 @@ def _verify_decoded(decoded: DistilledSet, facts: dict[str, Any]) -> None:
     assert counts == facts["class_counts"] and len(counts) == decoded.spec.classes
     assert tuple(samples.shape) == (sum(counts), *decoded.spec.shape), "samples of another shape"
     assert samples.dtype == torch.float32 and bool(samples.isfinite().all()), "samples are no numbers"
-    assert len(decoded.labels) == sum(counts)
+    assert len(decoded.labels) == len(decoded.targets) == sum(counts)
+    assert facts["labels"] == ("hard" if decoded.soft_labels is None else "soft")
+    assert facts["learning_rate"] == decoded.learning_rate
+    if decoded.soft_labels is not None:
+        sums = decoded.targets.sum(dim=1)
+        assert bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all()), "no probabilities"
 
 
 def verify_sent_on(decoded: DistilledSet, quick: bool = False) -> None:
@@ -129,6 +134,8 @@ def verify_sent_on(decoded: DistilledSet, quick: bool = False) -> None:
     again = decode(blob)
     assert torch.equal(again.samples, decoded.samples), "sent on, samples change"
     assert torch.equal(again.labels, decoded.labels), "sent on, labels change"
+    assert torch.equal(again.targets, decoded.targets), "sent on, soft labels change"
+    assert again.learning_rate == decoded.learning_rate, "sent on, the learning rate changes"
     assert again.spec.name == decoded.spec.name and again.spec.same_task(decoded.spec)
     assert again.recipe == decoded.recipe and again.describe() == decoded.describe()
     assert encode(again, quick) == blob, "sent on twice, the blob changes"
@@ -142,6 +149,7 @@ def verify_some_classes(data: bytes, decoded: DistilledSet) -> None:
     which = torch.isin(decoded.labels, torch.tensor(chosen))
     assert torch.equal(some.samples, decoded.samples[which]), "decoded alone, samples of a class change"
     assert torch.equal(some.labels, decoded.labels[which]), "decoded alone, labels of a class change"
+    assert torch.equal(some.targets, decoded.targets[which]), "decoded alone, soft labels of a class change"
 
 
 def _decoded(data: bytes, limits: DecodeLimits) -> DistilledSet:

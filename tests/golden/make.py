@@ -1,4 +1,6 @@
-"""Write the golden blobs (one a coder, and one of a stream a class), and the SHA-256 of each one's samples.
+"""Write the golden blobs, and the SHA-256 of each one's samples (and soft labels).
+
+There is one of each coder, one of a stream a class, and one of each other way to store samples.
 
 Run it only to add a blob: ``python tests/golden/make.py``. Those that are there stay.
 """
@@ -16,6 +18,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from making import make_data, make_set  # noqa: E402
+from storing import as_floats, even, in_bands, on_grid, powers, taught  # noqa: E402
 
 from fedbits import container  # noqa: E402
 from fedbits.coding.grid import CODERS, OWN  # noqa: E402
@@ -41,21 +44,45 @@ def digest(distilled: DistilledSet) -> str:
     return hashlib.sha256(samples + bytes(distilled.class_counts())).hexdigest()
 
 
+COUNTS = [6, 3, 5]
+# By name: a set, and its coder.
+OTHERS = {
+    "powers": lambda: (on_grid(make_data((3, 6, 5), COUNTS), powers(5, [0.1, 0, -0.3], [2**-7] * 3), 6), 2),
+    "powers-halved": lambda: (on_grid(make_data((2, 7, 6), COUNTS), powers(8, [0], [2**-9]), 6, 2), 3),
+    "one-pair": lambda: (on_grid(make_data((3, 6, 5), COUNTS), even(3, [-1.5], [0.4]), 6), 2),
+    "floats": lambda: (as_floats(make_data((2, 3, 4), COUNTS, dtype="float32"), 6), 0),
+    "dct": lambda: (
+        in_bands(
+            make_data((2, 9, 7), COUNTS), even(4, [-7, -6], [1, 0.9]), even(4, [-1, -1.1], [0.15] * 2), 5, 6
+        ),
+        4,
+    ),
+    "dct-halved-powers": lambda: (
+        in_bands(make_data((3, 9, 14), COUNTS), powers(6, [0], [0.125]), powers(6, [0], [2**-6]), 3, 6, 2),
+        1,
+    ),
+    "taught": lambda: (taught(make_set(make_data((1, 6, 5), COUNTS), 6, 2)), 2),
+}
+
+
 def made(name: str) -> tuple[DistilledSet, int, bool]:
     """A set, its coder, and whether each class is coded by itself."""
     if name == "class-streams":  # and with a normalisation of two bytes a channel
         data = make_data((2, 6, 5), [6, 0, 5, 1])
         spec = replace(data.spec, mean=(0.3125, -0.9375), std=(0.25, 0.0234375))
         return make_set(replace(data, spec=spec), 6, 3, 2), 2, True
+    if name in OTHERS:
+        return *OTHERS[name](), False
     shape, bits, factor = FORMS[name]
     number = next(number for number, (coder, _) in CODERS.items() if coder == name)
     return make_set(make_data(shape, [6, 3, 5]), 6, bits, factor), number, False
 
 
 def main() -> None:
-    known = FOLDER / "sha256.json"
+    known, labels = FOLDER / "sha256.json", FOLDER / "labels.json"
     digests = json.loads(known.read_text()) if known.exists() else {}
-    for name in [*(coder for coder, _ in CODERS.values()), "class-streams"]:
+    learnt = json.loads(labels.read_text()) if labels.exists() else {}
+    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS]:
         path = FOLDER / f"v1-{name.replace(' ', '-')}.fbits"
         if path.name not in digests:
             distilled, number, per_class = made(name)
@@ -67,7 +94,11 @@ def main() -> None:
             ):
                 path.write_bytes(container.encode(distilled, per_class=per_class))
             digests[path.name] = digest(distilled)
+            if distilled.soft_labels is not None:
+                sha256 = hashlib.sha256(distilled.soft_labels.to_bytes()).hexdigest()
+                learnt[path.name] = {"sha256": sha256, "learning_rate": distilled.learning_rate}
     known.write_text(json.dumps(digests, indent=1) + "\n")
+    labels.write_text(json.dumps(learnt, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from golden.reader_stream import CODERS, Array, read_grid, require, work
 
 # --- Section 3: the message ---------------------------------------------------------------------------------
 
-VARINT, BYTES = 0, 2  # wire types
+VARINT, BYTES, FIXED32 = 0, 2, 5  # wire types
 
 
 class Message:
@@ -52,8 +53,19 @@ class Message:
                 found.append(one % 2**32)
         return found
 
-    def message(self, number: int) -> Message:
-        return Message(*self.all(number, BYTES))
+    def float32(self, number: int) -> float:
+        return struct.unpack("<f", [bytes(4), *self.all(number, FIXED32)][-1])[0]
+
+    def message(self, number: int, *rivals: tuple[int, int]) -> Message:
+        """Merged of all there are but for those before a field that excludes it; all are well-formed."""
+        found: list[bytes] = []
+        for n, kind, value in self._fields:
+            if (n, kind) in rivals:
+                found = []
+            elif (n, kind) == (number, BYTES):
+                found.append(value)
+                Message(value)
+        return Message(*found)
 
     def last_of(self, *choices: tuple[int, int]) -> int:
         """Which of some fields, given as (number, wire type), came last; 0 if none came."""
@@ -110,7 +122,7 @@ LEAST_STD = np.float32(0x068E * 2.0**-24)
 
 
 def _task(message: Message) -> Task:
-    task, known = message.message(2), message.number(1)
+    task, known = message.message(2, (1, VARINT)), message.number(1)
     name, shape, classes, data = task.text(1), tuple(task.numbers(2)), task.number(3), task.bytes(4)
     if message.last_of((1, VARINT), (2, BYTES)) == 1:
         require(known in KNOWN, "an unknown data set")
@@ -176,31 +188,121 @@ def upsampled(values: Array, factor: int, axis: int) -> Array:
     return values.take(first, axis) * (1 - share) + values.take(second, axis) * share
 
 
-def _samples(pixel: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
+POWERS = {  # 7.2: by bits, the sets of which one number each makes a magnitude
+    2: ((0, 1),),
+    3: ((0, 1, 2, 4),),
+    4: ((0, 1, 4, 8), (0, 2)),
+    5: ((0, 2, 8, 32), (0, 1, 4, 16)),
+    6: ((0, 2, 16, 64), (0, 1, 8, 32), (0, 4)),
+    7: ((0, 4, 32, 256), (0, 2, 16, 128), (0, 1, 8, 64)),
+    8: ((0, 4, 64, 512), (0, 2, 32, 256), (0, 1, 16, 128), (0, 8)),
+}
+
+
+def multiples(spacing: int, bits: int) -> Array:
+    """What each symbol multiplies the step by: section 7.2."""
+    if spacing == 0:
+        return np.arange(2**bits)
+    if bits == 1:
+        return np.array([-1, 1])
+    sums = sorted(sum(numbers) for numbers in product(*POWERS[bits]))
+    return np.array([-one for one in reversed(sums[1:])] + sums + sums[-1:])
+
+
+def _pairs(grid: bytes) -> tuple[Array, Array]:
+    """Origins and steps ``[pairs, 1, 1]``: section 7.2."""
+    origin, step = np.frombuffer(grid, "<f2").astype(np.float64).reshape(-1, 2).T[:, :, None, None]
+    require(bool(np.isfinite([origin, step]).all()), "a grid that is not finite")
+    require(bool((step >= np.maximum(abs(origin) * 2.0**-18, 2.0**-14)).all()), "a step that is too small")
+    return origin, step
+
+
+def values_of(pixel: Message, symbols: Array) -> Array:
+    """Section 7.2, of symbols ``[n, channels, height, width]``."""
+    grid, transform, band = pixel.bytes(3), pixel.number(6), pixel.number(7)
+    height, width = symbols.shape[2:]
+    m = multiples(pixel.number(5), pixel.number(1))
+    if transform == 0:
+        origin, step = _pairs(grid)
+        return origin + step * m[symbols]
+    low, high = _pairs(grid[: len(grid) // 2]), _pairs(grid[len(grid) // 2 :])
+    row, column = np.indices((height, width))
+    origin, step = (np.where(row + column < band, a, b) for a, b in zip(low, high, strict=True))
+    return origin + step * m[symbols]
+
+
+def cosines(side: int) -> Array:
+    """Section 7.3: integers ``[frequency, place]``."""
+    u, x = np.indices((side, side))
+    scale = np.sqrt(np.where(u == 0, 1, 2) / side)
+    return np.rint(2**16 * scale * np.cos(np.pi * ((2 * x + 1) * u % (4 * side)) / (2 * side))).astype(
+        np.int64
+    )
+
+
+def untransformed(values: Array) -> Array:
+    """Section 7.3."""
+    fixed = np.floor(values * 2**12 + 0.5).clip(-(2**27), 2**27).astype(np.int64)
+    rows = (fixed @ cosines(values.shape[3]) + 2**15) >> 16
+    return ((cosines(values.shape[2]).T @ rows + 2**15) >> 16) / 2**12
+
+
+def _pixels(pixel: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
     """``alone``: each class has a stream of its own, of which ``streams`` are perhaps not all."""
     bits, factor_log2, grid, coder = pixel.number(1), pixel.number(2), pixel.bytes(3), pixel.number(4)
+    spacing, transform, band = pixel.number(5), pixel.number(6), pixel.number(7)
     require(1 <= bits <= 8 and factor_log2 <= 3 and coder in CODERS, "unknown bits, factor or coder")
-    image, sizes = len(task.shape) == 3, [sum(counts[label] for label in labels) for _, labels in streams]
+    require(spacing <= 1 and transform <= 1, "an unknown spacing or transform")
+    image = len(task.shape) == 3
     factor = 1 << factor_log2 if image else 1
     channels, height, width = task.shape if image else (1, 1, task.shape[0])
     stored = (channels, -(-height // factor), -(-width // factor))
-    require(len(grid) == 4 * channels, "a grid of a wrong length")
-    low, step = np.frombuffer(grid, "<f2").astype(np.float64).reshape(-1, 2).T[:, :, None, None]
-    require(bool(np.isfinite([low, step]).all()), "a grid that is not finite")
-    require(bool((step >= np.maximum(abs(low) * 2.0**-18, 2.0**-14)).all()), "a step that is too small")
-    n, length = sum(sizes), sum(len(data) for data, _ in streams)
-    units = sum(work((size, *stored), 2**bits, coder) + 2**14 * alone for size in sizes)
-    numbers = n * max(math.prod(task.shape), math.prod(stored) * factor**2)
-    require(length >= least_length(units, numbers), "a stream that is too short")
+    bands = 1 + transform
+    require(len(grid) in (4 * bands, 4 * bands * channels), "a grid of a wrong length")
+    if transform:
+        require(image and max(stored[1:]) <= 256, "a transform of what is too large, or no image")
+        require(1 <= band < stored[1] + stored[2], "a band that no coefficient bounds")
+    _pairs(grid)
+    numbers = max(math.prod(task.shape), math.prod(stored) * factor**2)
+    symbols = _symbols(streams, alone, coder, 2**bits, stored, counts, numbers, transform)
+    values = values_of(pixel, symbols)
+    values = untransformed(values) if transform else values
+    if factor > 1:
+        values = upsampled(upsampled(values, factor, 3), factor, 2)[:, :, :height, :width]
+    return values.astype(np.float32).reshape(-1, *task.shape)
+
+
+def _floats(streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
+    """Section 7.7."""
+    channels, height, width = task.shape if len(task.shape) == 3 else (1, 1, task.shape[0])
+    stored = (channels, height, 4 * width)
+    symbols = _symbols(streams, alone, 0, 256, stored, counts, math.prod(task.shape), 0)
+    values = np.frombuffer(symbols.astype("u1").tobytes(), "<f4").reshape(-1, *task.shape)
+    require(bool(np.isfinite(values).all()), "a number that is not finite")
+    return values.astype(np.float32)
+
+
+def _symbols(
+    streams: Streams,
+    alone: bool,
+    coder: int,
+    levels: int,
+    stored: tuple[int, int, int],
+    counts: list[int],
+    numbers: int,
+    transform: int,
+) -> Array:
+    """Symbols ``[n, *stored]`` of all ``streams``; ``numbers`` are those of one decoded sample."""
+    sizes = [sum(counts[label] for label in labels) for _, labels in streams]
+    length = sum(len(data) for data, _ in streams)
+    units = sum(work((size, *stored), levels, coder) + 2**14 * alone for size in sizes)
+    units += transform * sum(sizes) * math.prod(stored) * (1 + (stored[1] + stored[2]) // 64)
+    require(length >= least_length(units, sum(sizes) * numbers), "a stream that is too short")
     grids = []
     for size, (data, labels) in zip(sizes, streams, strict=True):
         only = [count if label in labels else 0 for label, count in enumerate(counts)]
-        grids.append(read_grid(data, coder, 2**bits, (size, *stored), only))
-    values = np.concatenate(grids)
-    values = low + step * values
-    if factor > 1:
-        values = upsampled(upsampled(values, factor, 3), factor, 2)[:, :, :height, :width]
-    return values.astype(np.float32).reshape(n, *task.shape)
+        grids.append(read_grid(data, coder, levels, (size, *stored), only))
+    return np.concatenate(grids)
 
 
 def least_length(units: int, numbers: int) -> int:
@@ -217,6 +319,8 @@ class Decoded:
     counts: list[int]
     recipe: str
     samples: Array  # float32 [n, *task.shape], normalised
+    logits: Array | None  # float16 [n, classes]
+    learning_rate: float  # 0 for none
 
     def raw(self) -> Array:
         """Samples as the data itself is: uint8 or float32."""
@@ -238,13 +342,33 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
     message = Message(blob[14:])
     task = _task(message)
     counts, recipe = _counts(message, task.classes), _recipe(message)
-    require(message.last_of((4, BYTES)) == 4, "no samples")
+    form = message.last_of((4, BYTES), (9, BYTES))
+    require(form != 0, "no samples")
+    pixel, _ = message.message(4, (9, BYTES)), message.message(9, (4, BYTES))
+    rate, logits = message.float32(11), _logits(message, counts)
+    require(math.isfinite(rate) and rate >= 0, "a wrong learning rate")
     streams = _streams(message, counts)
     alone = len(streams) > 1
     wanted = [count if classes is None or label in classes else 0 for label, count in enumerate(counts)]
     if alone:
         streams = [(data, labels) for data, labels in streams if wanted[labels[0]]]
-    samples = _samples(message.message(4), streams, alone, task, counts)
-    if not alone:
-        samples = samples[np.repeat(np.array(wanted) > 0, counts)]
-    return Decoded(task, wanted, recipe, samples)
+    if form == 9:
+        samples = _floats(streams, alone, task, counts)
+    else:
+        samples = _pixels(pixel, streams, alone, task, counts)
+    if not alone or logits is not None:
+        chosen = np.repeat(np.array(wanted) > 0, counts)
+        samples = samples if alone else samples[chosen]
+        logits = None if logits is None else logits[chosen]
+    return Decoded(task, wanted, recipe, samples, logits, rate)
+
+
+def _logits(message: Message, counts: list[int]) -> Array | None:
+    """Section 4.6."""
+    if message.last_of((10, BYTES)) == 0:
+        return None
+    data = message.message(10).bytes(1)
+    require(len(data) == 2 * sum(counts) * len(counts), "soft labels of a wrong length")
+    logits = np.frombuffer(data, "<f2").reshape(-1, len(counts))
+    require(bool(np.isfinite(logits).all()), "a soft label that is not finite")
+    return logits

@@ -13,7 +13,7 @@ from fedbits import acceleration, networks
 from fedbits.augment import augment, draw
 from fedbits.data import TensorData
 from fedbits.data.tensors import Batch
-from fedbits.matching import DistributionConfig, DistributionMatching
+from fedbits.matching import DistributionConfig, DistributionMatching, Setting, Synthetic
 from fedbits.matching.pool import PoolConfig
 from fedbits.progress import SILENT
 from fedbits.rng import derive_seed, torch_stream
@@ -30,18 +30,18 @@ def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepared(data: TensorData, extractor: nn.Module | None = None, **settings: Any) -> DistributionMatching:
     config = DistributionConfig(**{"width": 8, "real_batch": 6, "frequencies": 32, **settings})
-    objective = DistributionMatching(config, SEED, torch.device("cpu"), 1, extractor)
+    objective = DistributionMatching(config, Setting(SEED, torch.device("cpu"), 1, extractor))
     objective.prepare(data, SILENT)
     return objective
 
 
-def parts(data: TensorData, objective: DistributionMatching, step: int) -> tuple[Batch, Batch]:
+def parts(data: TensorData, objective: DistributionMatching, step: int) -> tuple[Batch, Synthetic]:
     """The real batch of a step, and synthetic samples that can receive gradients."""
     real = data.batch(objective.real_indices(step))
     index = torch.cat([where[:2] for where in data.class_indices()])
     samples, labels = data.batch(index)
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(step))
-    return real, Batch((samples + noise).requires_grad_(), labels)
+    return real, Synthetic((samples + noise).requires_grad_(), labels, labels)
 
 
 def statistic_mean(features: Tensor, real: Tensor, step: int) -> Tensor:
@@ -61,7 +61,7 @@ STATISTICS = {"mean": statistic_mean, "characteristic": statistic_characteristic
 
 
 def plain_loss(
-    network: nn.Module, statistic: str, real: Batch, synthetic: Batch, step: int, classes: int
+    network: nn.Module, statistic: str, real: Batch, synthetic: Synthetic, step: int, classes: int
 ) -> Tensor:
     """Class by class, each with its own forward passes."""
     drawn = draw(classes, torch_stream(SEED, "siamese", step))

@@ -14,6 +14,7 @@ from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.network_rate import NetworkRate
 from fedbits.parameterization.pixel import PixelConfig, shrink, stored_shape
 from fedbits.parameterization.rate import ContextRate, Rate
+from fedbits.quantization import QuantizerConfig
 from fedbits.wire import distilled_set_pb2 as pb
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 7, 5), (2, 9, 13), (1, 1, 6), (6,), (1,)]
@@ -34,7 +35,7 @@ def made(shape: tuple[int, ...], bits: int = 3, factor: int = 1, seed: int = 0, 
     with torch.no_grad():
         stored.stored += 0.3 * noise
         stored.quantizer.low += 0.01
-        stored.quantizer.step *= 1.01
+        stored.quantizer.width *= 1.01
     return stored
 
 
@@ -134,7 +135,8 @@ def test_gradients_reach_all_that_is_stored() -> None:
 
 def test_unquantised_training_sees_what_is_stored() -> None:
     samples = make_data((1, 4, 4), [4]).batch().samples
-    stored = PixelParameterization.from_samples(samples, make_spec((1, 4, 4), 1), PixelConfig(1), False)
+    config = PixelConfig(1, quantizer=QuantizerConfig("post"))
+    stored = PixelParameterization.from_samples(samples, make_spec((1, 4, 4), 1), config)
     assert torch.equal(stored.train()().detach(), samples)
     assert len(stored.eval()().unique()) == 2
 

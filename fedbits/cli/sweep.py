@@ -1,0 +1,184 @@
+"""``fedbits sweep``: which bits, sizes, quantisers and recipes are worth their bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from fedbits.cli.common import (
+    DataOption,
+    DataRootOption,
+    DeviceOption,
+    DownloadOption,
+    JsonOption,
+    SeedOption,
+    guard,
+    print_json,
+    say,
+    terminal_progress,
+)
+from fedbits.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedbits.sweep import Sweep
+
+EXAMPLES = """Examples:
+
+  fedbits sweep --data fashion_mnist --budget 1KiB/class --bits 1,2,3,4 --factors 1,2 --recipes quadd,random
+
+  fedbits sweep --data digits --budgets 512B,1KiB,4KiB --bits 2,3 --quantizers uniform,apot --steps 100
+
+  fedbits sweep --data digits --ipc 10,20,50 --bits 1,2,4,8,32    (the same images, whatever bytes they take)
+
+  fedbits sweep --data digits --budget 1KiB --recipes quadd,my.toml --protocol dsa --repeats 3 --json
+
+Points are judged on a part of the training data that is not distilled; the test data is never looked at.
+An interrupted sweep goes on with the same command; a larger grid with the same --out adds to it."""
+
+T = TypeVar("T")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("sweep", epilog=EXAMPLES)(sweep)
+
+
+def sweep(
+    data: DataOption,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            "--budgets", "--budget", help="Limits of a blob, by commas: 1KiB/class,4KiB.", show_default=False
+        ),
+    ] = None,
+    recipes: Annotated[str, typer.Option(help="Recipes by name or as TOML files, by commas.")] = "quadd",
+    quantizers: Annotated[
+        str | None,
+        typer.Option(
+            help="uniform, fsq, ddq, apot, post, by commas; each recipe's own when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats.")] = "1,2,3,4",
+    factors: Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")] = "1",
+    ipc: Annotated[
+        str | None,
+        typer.Option(
+            help="Samples of each class, by commas; as many as the budget allows when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Optimisation steps; the recipes' own when left out.", show_default=False),
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share of the training data held out to judge by.")] = 0.1,
+    protocol: Annotated[
+        str, typer.Option(help="How networks that judge are trained; see evaluate.")
+    ] = "laptop",
+    evaluation_steps: Annotated[
+        int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Networks that judge each point.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of results; runs/sweep-DATA when left out.", show_default=False
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Points measured at the same time.")] = 1,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the plots at the end.")] = True,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    data_root: DataRootOption = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Distil at every point of a grid, judge each on held-out training data, and name the best."""
+    folder = out or Path("runs") / f"sweep-{re.sub('[^A-Za-z0-9.]+', '_', data)}"
+    with guard(lambda: f"what is done is kept in {folder}; the same command goes on from it"):
+        from fedbits import data as data_sets
+        from fedbits import evaluate, recipe_toml
+        from fedbits.budget import Budget
+        from fedbits.device import pick
+        from fedbits.sweep import SweepConfig, run
+        from fedbits.sweep import plots as drawing
+
+        if plots:
+            drawing.check_available()
+        config = SweepConfig(
+            recipes=_list("--recipes", recipes, recipe_toml.get),
+            quantizers=_list("--quantizers", quantizers, str),
+            bits=_list("--bits", bits, int),
+            factors=_list("--factors", factors, int),
+            ipcs=_list("--ipc", ipc, int),
+            budgets=_list("--budgets", budgets, Budget.parse),
+            steps=steps,
+            validation=validation,
+            repeats=repeats,
+            protocol=evaluate.protocol(protocol, steps=evaluation_steps),
+            seed=seed,
+            device=str(pick(device)),
+        )
+        train = data_sets.load(data, data_root, download).train
+        with terminal_progress() as progress:
+            result = run(train, config, folder, jobs=jobs, progress=progress)
+        _report(result, folder, data, plots, as_json)
+
+
+def _list(option: str, text: str | None, read: Callable[[str], T]) -> tuple[T, ...]:
+    """The items between commas, each once."""
+    if text is None:
+        return ()
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise ConfigError(f"{option} {text!r} lacks an item: write it like 'one,two'")
+    try:
+        return tuple(dict.fromkeys(read(item) for item in items))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r} is not a list of whole numbers: write it like 1,2,4") from error
+
+
+def _report(result: Sweep, folder: Path, data: str, plots: bool, as_json: bool) -> None:
+    from fedbits.sweep import plots as drawing
+    from fedbits.sweep import report
+
+    paths = report.write(result, folder, data)
+    if plots:
+        paths += drawing.write(result.results, folder, data)
+    if as_json:
+        print_json({"out": folder, **report.document(result, data), "files": [str(path) for path in paths]})
+        return
+    _print_table(report.table(result.results, result.best), result)
+    if result.winner is None:
+        typer.echo("no point of the grid can work; the table says why")
+        return
+    for group, best in result.best.items():
+        accuracy = f"{100 * best.accuracy:.2f} %"
+        typer.echo(f"sweet spot at {group}: {best.spot} ({best.point.series}), {accuracy} held-out accuracy")
+    typer.echo(f"to distil by the best: {report.command(result.winner, data, folder / 'best.toml')}")
+    say(f"written: {', '.join(str(path) for path in paths)}")
+
+
+def _print_table(rows: list[list[str]], result: Sweep) -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"Held-out accuracy: {result.held_out:,} of the training samples judge, * is the best",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    numbers = ("bits", "size", "samples", "bytes")
+    for name in ("budget", "recipe", "quantiser", *numbers, "accuracy"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(file=sys.stdout).print(table)

@@ -1,0 +1,35 @@
+"""How much bits weigh in the loss: a slow controller that leads a set to its budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_WEIGHT = 0.4  # of a full budget in the loss, beside the objective: about where the controller settles
+_LOOK_AHEAD = 3  # updates by which the controller extrapolates the size
+
+
+@dataclass
+class RateControl:
+    """The weight of a bit.
+
+    The target falls from the size at the start to the budget over the first part of the run, so that samples
+    take shape before bits become scarce.
+    """
+
+    budget: float  # bits
+    started: float  # bits
+    weight: float
+    previous: float  # bits at the last update
+    share: float = 0.6
+
+    @classmethod
+    def starting(cls, budget: float, bits: float, loss: float) -> RateControl:
+        """For a set that takes ``bits`` at the start, and an objective of ``loss``."""
+        return cls(budget, bits, FIRST_WEIGHT * loss / budget, bits)
+
+    def update(self, bits: float, progress: float) -> None:
+        """Adapt to the present size and its trend; ``progress`` of the run is in [0, 1]."""
+        excess = max(0.0, self.started - self.budget) * max(0.0, 1 - progress / self.share)
+        expected = max(bits + _LOOK_AHEAD * (bits - self.previous), 0.5 * bits)
+        self.weight *= min(1.5, max(0.67, (expected / (self.budget + excess)) ** 2))
+        self.previous = bits
