@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from making import make_data, tiny_recipe
+from stopping import StopAt
 
 from fedbits import networks
 from fedbits import optimise as optimising
@@ -21,35 +21,13 @@ from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import evaluate, protocol
-from fedbits.progress import SILENT, Task
+from fedbits.progress import SILENT
 from fedbits.recipes import FLOAT_BITS, RECIPES, OptimizerConfig
 
 DATA = make_data((1, 8, 8), [30, 0, 30])
 BUDGET = Budget(250)
 FLOATS = Budget(1300)  # for recipes that store float32 samples: 256 bytes each
 QUADD = tiny_recipe("quadd", steps=12)
-
-
-class StopAt:
-    """Progress that is interrupted, as by Ctrl-C, when the distillation reaches a step."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
-        self._left = self._step - done if title == "distilling" else total + 1
-        return self  # type: ignore[return-value]
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._left -= steps
-        if self._left < 0:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> StopAt:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
 
 
 def budget(name: str) -> Budget:
@@ -82,18 +60,12 @@ def test_optimisation_moves_samples_and_selection_alone_does_not() -> None:
 
 
 def test_the_loss_falls() -> None:
-    losses: list[float] = []
-
-    class Listening(StopAt):
-        def advance(self, steps: int = 1, note: str = "") -> None:
-            if note.startswith("loss"):
-                losses.append(float(note.split()[1].rstrip(",")))
-
     recipe = tiny_recipe("quadd", steps=60, ipc=2, bits=8)
     objective = replace(recipe.objective, width=16, real_batch=16, frequencies=128)
-    distill(DATA, replace(recipe, objective=objective), None, progress=Listening(10**9))
-    assert len(losses) == 60
-    assert sum(losses[-20:]) < sum(losses[:20])
+    listening = StopAt()
+    distill(DATA, replace(recipe, objective=objective), None, progress=listening)
+    assert len(listening.losses) == 60
+    assert sum(listening.losses[-20:]) < sum(listening.losses[:20])
 
 
 def test_herding_takes_what_is_nearest_to_the_mean_first() -> None:

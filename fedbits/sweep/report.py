@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fedbits import recipe_toml
 from fedbits.files import write_atomic
+from fedbits.machine import machine
 from fedbits.sweep.measure import Sweep
 from fedbits.sweep.result import Result, ranked
 
@@ -44,22 +41,6 @@ def document(sweep: Sweep, data: str) -> dict[str, Any]:
         "points": [result.record() for result in ranked(sweep.results)],
         "best": {group: {**result.record(), "spot": result.spot} for group, result in sweep.best.items()},
         "winner": None if sweep.winner is None else sweep.winner.point.key,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    known = Path("/proc/cpuinfo")
-    if known.exists():
-        names = [line for line in known.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from making import make_data
+from stopping import StopAt
 from torch import Tensor
 
 from fedbits import networks
@@ -23,7 +23,7 @@ from fedbits.distill import distill
 from fedbits.errors import ConfigError
 from fedbits.matching import BilevelConfig, BilevelMatching, Setting, Synthetic, bilevel
 from fedbits.matching.pool import PoolConfig
-from fedbits.progress import SILENT, Task
+from fedbits.progress import SILENT
 from fedbits.quantization import QuantizerConfig
 from fedbits.recipes import OptimizerConfig, Recipe
 from fedbits.rng import derive_seed, torch_stream
@@ -143,28 +143,6 @@ def test_training_that_diverges_gives_no_gradient_and_at_last_an_error() -> None
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         BilevelConfig(**settings)
-
-
-class StopAt:
-    """Progress that is interrupted, as by Ctrl-C, at a step of the distillation."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
-        self._left = self._step - done if title == "distilling" else total + 1
-        return self  # type: ignore[return-value]
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._left -= steps
-        if self._left < 0:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> StopAt:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
 
 
 def recipe(method: str = "unrolled", steps: int = 9, **settings: Any) -> Recipe:

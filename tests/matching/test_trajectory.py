@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from making import make_data
+from stopping import StopAt
 from torch import Tensor
 
 from fedbits import acceleration, recipes
@@ -23,7 +23,7 @@ from fedbits.distill import distill
 from fedbits.errors import ConfigError
 from fedbits.matching import Setting, Synthetic, TrajectoryConfig, TrajectoryMatching
 from fedbits.matching.experts import ExpertConfig
-from fedbits.progress import SILENT, Task
+from fedbits.progress import SILENT
 from fedbits.recipes import OptimizerConfig
 
 DATA = make_data((1, 8, 8), [12, 0, 14])
@@ -251,30 +251,6 @@ def test_runs_of_several_seeds_can_share_experts() -> None:
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(CONFIG, **settings)
-
-
-class StopAt:
-    """Progress that is interrupted when the distillation reaches a step; it keeps the losses it is told."""
-
-    def __init__(self, step: int = 10**9) -> None:
-        self._step, self._left, self.losses = step, 0, []  # type: ignore[var-annotated]
-
-    def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
-        self._left = self._step - done if title == "distilling" else 10**9
-        return self  # type: ignore[return-value]
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        if note.startswith("loss"):
-            self.losses.append(float(note.split()[1].rstrip(",")))
-        self._left -= steps
-        if self._left < 0:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> StopAt:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
 
 
 def recipe(**settings: Any) -> recipes.Recipe:
