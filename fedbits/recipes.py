@@ -121,7 +121,7 @@ _MATCHING = DistributionConfig(width=64, statistic="characteristic", pool=PoolCo
 _SGD = OptimizerConfig("sgd", learning_rate=1.0, decay=False)  # as DM has it
 _DM = DistributionConfig(real_batch=256)
 # BCDC: soft cells over the whole range, and a pull towards the levels.
-_CELLS = QuantizerConfig("ddq", tail=0.0)
+_CELLS = QuantizerConfig("ddq", tail=0.0, start="range")
 # Settings for 10 images per class of CIFAR-10; others are in the papers, and in a file of one's own.
 _MTT = TrajectoryConfig(synthetic_steps=30, max_start=20, learning_rate_rate=0.1)
 _DATM = TrajectoryConfig(
