@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedbits.coding.surroundings import surroundings
 from fedbits.coding.view import GridShape, View
 
 AT_ONCE = 16  # symbols, or groups of symbols, that one step chooses from
+_PART = 1 << 15  # symbols for which a network is evaluated at once
 _ROUNDING = 8  # bits of a mixture's probabilities that the range coder does without
 
 
@@ -30,7 +32,28 @@ class Neural:
         self._levels = levels
 
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
-        return code_symbols(coder, expectation(view, self._levels), symbols)
+        return code_view(coder, view, symbols, self._levels, lambda part: expectation(part, self._levels))
+
+
+def code_view(
+    coder: SymbolCoder,
+    view: View,
+    symbols: Symbols | None,
+    levels: int,
+    expect: Callable[[View], Mixture],
+) -> Symbols:
+    """Code ``symbols`` at ``view``, or read them, as a network expects them.
+
+    Up to 16 levels a stream does not depend on how many symbols are coded at once: few enough, then, for what
+    the network computes to stay small. (Of more levels, batches are no larger than that anyway.)
+    """
+    if levels > AT_ONCE:
+        return code_symbols(coder, expect(view), symbols)
+    coded, first = [], view.rows.start
+    for part in view.parts(_PART):
+        known = None if symbols is None else symbols[part.rows.start - first : part.rows.stop - first]
+        coded.append(code_symbols(coder, expect(part), known))
+    return np.concatenate(coded)
 
 
 def code_symbols(coder: SymbolCoder, expected: Mixture, symbols: Symbols | None) -> Symbols:

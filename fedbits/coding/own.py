@@ -8,8 +8,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbits.coding.network import ACTIVATION_BITS, COMPONENTS, WEIGHT_BITS, EntropyNetwork, Layer
-from fedbits.coding.neural import code_symbols
+from fedbits.coding.network import (
+    ACTIVATION_BITS,
+    COMPONENTS,
+    WEIGHT_BITS,
+    EntropyNetwork,
+    Layer,
+    Mixture,
+)
+from fedbits.coding.neural import code_view
 from fedbits.coding.range_coder import SymbolCoder, Symbols
 from fedbits.coding.surroundings import inputs_of, surroundings
 from fedbits.coding.view import GridShape, View
@@ -42,9 +49,11 @@ class OwnNetwork:
         self._network = EntropyNetwork(_layers(code_weights(coder, shapes, tensors)))
 
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
+        return code_view(coder, view, symbols, self._levels, self._expectation)
+
+    def _expectation(self, view: View) -> Mixture:
         seen = surroundings(view, self._levels)
-        expected = self._network.mixture(seen.inputs, seen.centre, seen.octave, self._levels)
-        return code_symbols(coder, expected, symbols)
+        return self._network.mixture(seen.inputs, seen.centre, seen.octave, self._levels)
 
 
 def _shapes(channels: int, hidden: int) -> list[tuple[int, ...]]:

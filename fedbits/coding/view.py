@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,11 @@ class View:
     channel: int
     row: int
     column: int
+
+    def parts(self, most: int) -> Iterator[View]:
+        """The same, of at most ``most`` samples at a time."""
+        for start in range(self.rows.start, self.rows.stop, most):
+            yield replace(self, rows=slice(start, min(start + most, self.rows.stop)))
 
     def at(self, up: int, left: int, channel: int | None = None) -> Symbols:
         """Symbols ``up`` rows above and ``left`` columns to the left (negative: to the right)."""

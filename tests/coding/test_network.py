@@ -11,7 +11,7 @@ from fresh import make_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbits.coding import Meter, RangeReader, RangeWriter, code_grid, network, surroundings
+from fedbits.coding import Meter, RangeReader, RangeWriter, code_grid, network, neural, surroundings
 from fedbits.coding.grid import OWN, OWN_WORK
 from fedbits.coding.network import (
     CERTAIN,
@@ -140,3 +140,22 @@ def test_weights_finer_or_larger_than_the_format_s_are_refused() -> None:
 def test_the_work_of_a_network_that_travels_is_counted() -> None:
     assert all(weights_work(largest_shapes(channels)) <= OWN_WORK for channels in (1, 2, 3, 9))
     assert HIDDEN[-1] == 64
+
+
+@pytest.mark.parametrize("levels", [2, 16, 32])
+def test_a_stream_does_not_depend_on_how_much_is_evaluated_at_once(
+    levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(levels)
+    symbols = rng.integers(0, levels, (50, 1, 4, 3))
+
+    def stream() -> bytes:
+        writer = RangeWriter()
+        code_grid(writer, 5, levels, (50, 1, 4, 3), symbols)
+        return writer.bytes()
+
+    whole = stream()
+    monkeypatch.setattr(neural, "_PART", 7)
+    assert stream() == whole
+    read = code_grid(RangeReader(whole), 5, levels, (50, 1, 4, 3))
+    assert np.array_equal(read, symbols)
