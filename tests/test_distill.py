@@ -6,6 +6,7 @@ import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import evaluate, protocol
 from fedbits.progress import SILENT
+from fedbits.quantization import QuantizerConfig
+from fedbits.quantization.base import QuantizerName
 from fedbits.recipes import FLOAT_BITS, RECIPES, OptimizerConfig
 
 DATA = make_data((1, 8, 8), [30, 0, 30])
@@ -163,3 +166,24 @@ def test_global_random_states_are_left_alone(name: str) -> None:
     assert states() == before
     torch.manual_seed(99)
     assert encode(distill(DATA, tiny_recipe(name), BUDGET)) == encode(distilled)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [*((name, (12,)) for name in RECIPES), ("quadd", (1, 1, 9)), ("quadd", (2, 4, 4))]
+)
+def test_tabular_and_small_grids_of_imbalanced_classes(name: str, shape: tuple[int, ...]) -> None:
+    data = make_data(shape, [25, 2, 9], dtype="float32")
+    limit = Budget(2500 if RECIPES[name].bits == FLOAT_BITS else 700)
+    distilled = decode(encode(distill(data, tiny_recipe(name), limit)))
+    counts = distilled.class_counts()
+    assert 1 <= counts[1] <= 2
+    assert max(counts) <= 25
+    assert distilled.samples.shape[1:] == shape
+
+
+@pytest.mark.parametrize("quantizer", get_args(QuantizerName))
+def test_every_quantizer_takes_flat_samples(quantizer: QuantizerName) -> None:
+    config = QuantizerConfig(quantizer, standardised=False)
+    data = make_data((12,), [25, 2, 9], dtype="float32")
+    blob = encode(distill(data, tiny_recipe("quadd", quantizer=config, bits=3), Budget(200)))
+    assert 0.95 * 200 <= len(blob) <= 200
