@@ -84,10 +84,6 @@ class BandedQuantizer(Quantizer):
     def in_loop(self) -> bool:  # type: ignore[override]
         return self.low.in_loop
 
-    @property
-    def smooth(self) -> bool:  # type: ignore[override]
-        return self.low.smooth
-
     def grid(self) -> BandedGrid:
         return BandedGrid(self.low.grid(), self.high.grid(), self.band)
 

@@ -91,7 +91,6 @@ class Quantizer(nn.Module, ABC):
     """
 
     in_loop = True  # whether training sees quantised values
-    smooth = False  # whether gradients are those of what training sees, rather than straight-through
 
     def __init__(self, bits: int) -> None:
         super().__init__()

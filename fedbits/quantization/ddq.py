@@ -29,7 +29,6 @@ class DdqQuantizer(UniformQuantizer):
     makes the whole stair wider and does not change its form.
     """
 
-    smooth = True
     temperatures = QuantizerConfig.temperature
     temperature = QuantizerConfig.temperature[0]
 

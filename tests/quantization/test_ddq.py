@@ -69,7 +69,16 @@ def test_it_is_sent_as_a_uniform_grid() -> None:
     soft, uniform = covering(), covering()
     uniform.__class__ = UniformQuantizer
     assert soft.grid().side_information() == uniform.grid().side_information()
-    assert soft.smooth and not uniform.smooth
+
+
+def test_gradients_are_those_of_the_soft_cells() -> None:
+    """Steep in the middle of a cell and flat at its ends, where straight-through would give 1 everywhere."""
+    quantizer = DdqQuantizer(2, torch.zeros(1), torch.ones(1))
+    values = torch.tensor([0.02, 0.5, 0.98]).view(-1, 1, 1, 1).requires_grad_()
+    quantizer.train()(values).sum().backward()
+    assert values.grad is not None
+    low, middle, high = values.grad.flatten().tolist()
+    assert low == pytest.approx(high, rel=1e-3) and low < 1 < middle
 
 
 def test_the_penalty_draws_values_to_levels() -> None:
