@@ -10,11 +10,15 @@ from fedbits.container import encode
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
 from fedbits.labels import SoftLabels
-from fedbits.plan import Candidates, largest_within
+from fedbits.plan import CLOSE, Candidates, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
-_STRONGEST = 1e4  # a trade-off at which hardly a bit is left
-_BISECTIONS = 12
+_WEAKEST, _STRONGEST = 1e-4, 1e4  # trade-offs that change nothing, and at which hardly a bit is left
+_FALL, _POWER = 1.5, 0.9  # how sizes fall with the trade-off: measured at 2 and 3 bits
+_AIM = (1 + CLOSE) / 2  # share of the budget that trials aim at
+_FLATTEST = 0.1
+_ALIKE = 1.001  # trade-offs that are not told apart
+_TRIALS = 14
 
 
 def check_budget(starting: DistilledSet, budget: int) -> None:
@@ -46,10 +50,11 @@ def fit(
     if may_grow and len(encode(distilled)) < FILL * budget:
         distilled = _grow(distilled, candidates, budget)
     for candidate in (distilled, starting):
-        if len(encode(candidate)) <= budget:
+        size = len(encode(candidate))
+        if size <= budget:
             return candidate
         if len(encode(_tightened(candidate, _STRONGEST))) <= budget:
-            return _tighten(candidate, budget)
+            return _tighten(candidate, size, budget)
     raise AssertionError("check_budget comes first")
 
 
@@ -57,20 +62,34 @@ def _tightened(distilled: DistilledSet, strength: float) -> DistilledSet:
     return distilled.storing(distilled.parameterization.tightened(strength))
 
 
-def _tighten(distilled: DistilledSet, budget: int) -> DistilledSet:
-    """Bisect the trade-off, on a logarithmic scale, between one that is too large and one that fits."""
-    low, high = -4.0, math.log10(_STRONGEST)
-    best = _tightened(distilled, _STRONGEST)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        candidate = _tightened(distilled, 10**middle)
-        size = len(encode(candidate))
-        if size > budget:
-            low = middle
-            continue
-        best, high = candidate, middle
-        if size >= 0.995 * budget:
+def _tighten(distilled: DistilledSet, size: int, budget: int) -> DistilledSet:
+    """Find the trade-off that just fits, of a set that takes ``size`` bytes, more than ``budget``.
+
+    Sizes fall about as ``size · exp(-a · strength^p)``: each trial is where the curve through the last ones
+    meets the budget, or halfway between the nearest on either side, should it lead out of these.
+    """
+    wanted = math.log(size / (_AIM * budget))
+    weak, strong, power = _WEAKEST, _STRONGEST, _POWER
+    strength = (wanted / _FALL) ** (1 / power)
+    best, last = _tightened(distilled, _STRONGEST), None
+    for _ in range(_TRIALS):
+        if strong < _ALIKE * weak:
             break
+        if not weak < strength < strong:
+            strength = math.sqrt(weak * strong)
+        candidate = _tightened(distilled, strength)
+        taken = len(encode(candidate))
+        if taken > budget:
+            weak = strength
+        else:
+            best, strong = candidate, strength
+            if taken >= CLOSE * budget:
+                break
+        point = math.log(strength), math.log(max(math.log(size / taken), 1e-3 * wanted))
+        if last is not None and point[1] != last[1]:
+            power = (point[1] - last[1]) / (point[0] - last[0])
+        last = point
+        strength *= math.exp((math.log(wanted) - point[1]) / max(power, _FLATTEST))
     return best
 
 

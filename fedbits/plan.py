@@ -39,6 +39,7 @@ _FEWEST = 2  # samples per class from which on two bits are worth more than one,
 _PROBE = 4  # samples per class from which the size of many is foreseen
 _LEARNING = 3.0  # a few samples take at most this many times the bytes, each, that many do
 _QUICK_EXCESS = 1.3  # quick coding takes at most about this many times the bytes
+CLOSE = 0.995  # share of a limit at which the search for the most samples ends
 _SMALLEST_STORED_SIDE = 7  # of a downsampled one: digits stored at 4×4 lost 20 points beside 8×8
 
 
@@ -194,11 +195,12 @@ def _as_asked(recipe: Recipe, form: PixelConfig) -> PixelConfig:
 def largest_within(size: Callable[[int], int], low: int, high: int, limit: int) -> int:
     """The largest number in [low, high] whose ``size`` is at most ``limit``; ``low`` is known to fit.
 
-    Sizes grow about linearly, so each trial is where the line through the last two says the limit is.
+    Sizes grow about linearly, so each trial is where the line through the last two says the limit is. A
+    number that takes :data:`CLOSE` of the limit is as good as the largest: trials of many samples take long.
     """
     known = size(low)
     slope = max(known / low, 1e-6)
-    while low < high:
+    while low < high and known < CLOSE * limit:
         trial = min(high, low + max(1, int((limit - known) / slope)))
         taken = size(trial)
         slope = max((taken - known) / (trial - low), 1e-6)
