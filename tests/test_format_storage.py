@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from documented import DOCUMENT, assert_reads_the_same, written
 from golden import reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import make_data, make_set, make_spec, message_of, packed
 from storing import as_floats, even, in_bands, on_grid, powers, taught
-from test_format_document import DOCUMENT, assert_reads_the_same, written
 
 from fedbits import decode, encode
 from fedbits.data import TensorData

@@ -20,8 +20,8 @@ from fedbits.augment import Draw, augment, draw
 from fedbits.checkpoint import fingerprint
 from fedbits.data.tensors import TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.expert_store import ExpertStore
 from fedbits.matching.functional import FlatNetwork
+from fedbits.matching.store import NetworkStore
 from fedbits.progress import Progress, Task
 from fedbits.rng import derive_seed, torch_stream
 
@@ -125,7 +125,7 @@ def train_experts(
     how = choose(device, 0.0)
     network = FlatNetwork(build_network(data, config).to(device))
     key = experts_key(data, config, seed, how)
-    store = ExpertStore(None if cache is None else cache / key, config.epochs + 1, network.size)
+    store = NetworkStore(None if cache is None else cache / key, config.epochs + 1, network.size, "experts")
     found = [store.load(expert) for expert in range(config.experts)]
     blocks = [block for block in _blocks(config, device) if any(found[i] is None for i in block)]
     if blocks:
@@ -152,7 +152,7 @@ def _blocks(config: ExpertConfig, device: torch.device) -> Iterator[range]:
         yield range(first, min(first + together, config.experts))
 
 
-def _train_block(training: _Training, block: range, store: ExpertStore, task: Task) -> np.ndarray:
+def _train_block(training: _Training, block: range, store: NetworkStore, task: Task) -> np.ndarray:
     """Trajectories ``[len(block), epochs + 1, p]``, from where an interrupted run left them."""
     epochs = training.config.epochs
     trajectories = np.empty((len(block), epochs + 1, training.network.size), np.float32)

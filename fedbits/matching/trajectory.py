@@ -20,9 +20,9 @@ from fedbits.augment import Draw, augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
 from fedbits.matching.base import Objective, Setting, Synthetic, with_gradient
-from fedbits.matching.expert_store import cache_folder
 from fedbits.matching.experts import ExpertConfig, build_network, train_experts
 from fedbits.matching.functional import FlatNetwork
+from fedbits.matching.store import cache_folder
 from fedbits.matching.unroll import unroll
 from fedbits.progress import Progress
 from fedbits.rng import torch_stream
@@ -106,7 +106,8 @@ class TrajectoryMatching(Objective):
         config = self._config
         seed = self._seed if config.experts_seed is None else config.experts_seed
         self._network = FlatNetwork(build_network(data, config.experts).to(self._device))
-        self._experts = train_experts(data, config.experts, seed, self._device, progress, cache_folder())
+        cache = cache_folder("experts")
+        self._experts = train_experts(data, config.experts, seed, self._device, progress, cache)
 
     def loss(self, real: Batch | None, synthetic: Synthetic, step: int) -> Tensor:
         """The loss, without a graph where the step is to be skipped."""

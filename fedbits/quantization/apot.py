@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fedbits.quantization.base import Moment, Quantizer, QuantizerConfig, half_straight_through
 from fedbits.quantization.grid import POWERS, SMALLEST_STEP, Grid, between, multiples, nearest, smallest_step
-from fedbits.quantization.uniform import by_channel, column
+from fedbits.quantization.uniform import by_channel, clipped, column
 
 _LARGEST = 65504.0  # of float16
 _TAILS = (
@@ -48,7 +48,8 @@ class ApotQuantizer(Quantizer):
     """``mean + deviation · α · Π(clip((x - mean) / (deviation · α), -1, 1))``, levels dense around the mean.
 
     Reparameterised clipping: α receives sign(x) from values outside the range and Π(x/α) - x/α from those
-    inside, so every value trains it; it is learned as its logarithm, hence positive.
+    inside, so every value trains it; it is learned as its logarithm, hence positive. A value outside receives
+    its gradient only where that leads it back inside (:func:`clipped`).
 
     Standardised, each channel has the mean and deviation of all its stored values, which are looked up before
     every step and count as constants in the backward pass; otherwise they are 0 and 1. Both travel within the
@@ -108,6 +109,6 @@ class ApotQuantizer(Quantizer):
 
     def forward(self, values: Tensor) -> Tensor:
         origin, step = self._columns(values)
-        clipped = ((values - origin) / step).clamp(-self._largest, self._largest)
-        levels = nearest(clipped, POWERS, self.bits)
-        return origin + step * (levels + (clipped - clipped.detach()))
+        inside = clipped(values, origin, step, -self._largest, self._largest)
+        levels = nearest(inside, POWERS, self.bits)
+        return origin + step * (levels + (inside - inside.detach()))

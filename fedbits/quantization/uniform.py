@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,45 @@ def inner_range(rows: Tensor, tail: float) -> tuple[Tensor, Tensor]:
     return ordered[:, skipped], ordered[:, -1 - skipped]
 
 
+class _Clipped(torch.autograd.Function):
+    """The forward and backward passes of :func:`clipped`."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: Tensor, step: Tensor, lowest: float, highest: float) -> Tensor:
+        position = (values - low) / step
+        inside = position.clamp(lowest, highest)
+        ctx.save_for_backward(inside, position - inside, step)
+        ctx.low_shape = low.shape
+        return inside
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        position, beyond, step = ctx.saved_tensors  # beyond: below 0 under the range, above 0 over it
+        slope = gradients[0] / step
+        to_grid = slope * (beyond == 0)
+        to_values = slope * (beyond * slope >= 0)  # descent leads back, or there is nothing to lead back from
+        to_step = -(to_grid * position).sum_to_size(step.shape)
+        return to_values, -to_grid.sum_to_size(ctx.low_shape), to_step, None, None
+
+
+def clipped(values: Tensor, low: Tensor, step: Tensor, lowest: float, highest: float) -> Tensor:
+    """Where ``values`` lie in steps from ``low``, clipped to [lowest, highest]; those outside can come back.
+
+    Gradients are those of the formula, but for one thing: clipping by itself gives a value outside none, so
+    that it would stay there whatever the loss says. Here it receives what it would at the end of the range,
+    where following that leads back inside, and none where it would lead further out. ``low`` and ``step``
+    (positive), which broadcast to ``values``, receive what the formula says. Were those values inside to
+    them, too, the range could widen but no longer narrow.
+    """
+    return cast(Tensor, _Clipped.apply(values, low, step, lowest, highest))
+
+
 class UniformQuantizer(Quantizer):
     """``low + step · s`` with s = 0 .. levels-1.
 
-    Gradients: values inside the range pass straight through; outside, ``low`` and ``width`` receive them. The
-    rounding error trains ``width`` from every sample (reparameterised clipping, QuADD §4.2.2).
+    Gradients: values inside the range pass straight through; outside, ``low`` and ``width`` receive them, and
+    so does the value where that leads it back inside (:func:`clipped`). The rounding error trains ``width``
+    from every sample (reparameterised clipping, QuADD §4.2.2).
 
     What is learned is the ``width`` from the lowest to the highest level rather than the step: both ends then
     move at the pace of samples, at any number of bits. (A step of 8 bits is some 0.015; learned by itself, at
@@ -74,7 +108,7 @@ class UniformQuantizer(Quantizer):
 
     def _between(self, values: Tensor, low: Tensor, step: Tensor) -> Tensor:
         """Where ``values`` lie between the levels, in [0, levels-1]."""
-        return ((values - low) / step).clamp(0, self.levels - 1)
+        return clipped(values, low, step, 0, self.levels - 1)
 
     def _seen(self, position: Tensor) -> Tensor:
         """What training sees of ``position``."""

@@ -20,8 +20,8 @@ from fedbits.augment import augment, draw
 from fedbits.data import TensorData
 from fedbits.errors import ConfigError
 from fedbits.matching import experts as training
-from fedbits.matching.expert_store import cache_folder
 from fedbits.matching.experts import ExpertConfig, Experts, build_network, experts_key, train_experts
+from fedbits.matching.store import cache_folder
 from fedbits.progress import Task
 from fedbits.rng import derive_seed, torch_stream
 
@@ -200,10 +200,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, caplog: pytest.LogCa
 
 def test_where_experts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDBITS_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "experts"
+    assert cache_folder("experts") == tmp_path / "experts"
     monkeypatch.delenv("FEDBITS_CACHE")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/fedbits/experts")
+    assert cache_folder("experts") == Path("/home/someone/.cache/fedbits/experts")
 
 
 def test_an_expert_that_diverges() -> None:

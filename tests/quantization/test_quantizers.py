@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import get_args
 
@@ -21,6 +22,7 @@ from fedbits.quantization import (
     QuantizerConfig,
     build,
 )
+from fedbits.quantization.banded import BandedQuantizer
 from fedbits.quantization.base import QuantizerName
 
 names = st.sampled_from(sorted(QUANTIZERS))
@@ -185,6 +187,35 @@ def test_everything_is_learned(name: str) -> None:
     ready(quantizer, values)(stored).square().sum().backward()
     assert (stored.grad != 0).float().mean().item() > 0.7  # type: ignore[union-attr]
     assert all(bool((parameter.grad != 0).all()) for parameter in quantizer.parameters())
+
+
+def banded(name: str, values: Tensor) -> Quantizer:
+    return BandedQuantizer.covering(2, values, QuantizerConfig(name), band=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [make, banded], ids=["plain", "banded"])
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("uniform", "forward"),
+        ("uniform", "position"),
+        ("ddq", "forward"),
+        ("ddq", "position"),
+        ("apot", "forward"),
+    ],
+)
+def test_values_far_out_receive_what_leads_them_back(
+    name: str, kind: Callable[..., Quantizer], of: str
+) -> None:
+    values = made()
+    quantizer = kind(name, values) if kind is banded else kind(name, 2, values)
+    ready(quantizer, values)
+    for side in (-1.0, 1.0):
+        for pull in (-1.0, 1.0):
+            far = torch.full_like(values, side * 100).requires_grad_()
+            (pull * getattr(quantizer, of)(far)).sum().backward()
+            assert far.grad is not None
+            assert bool((far.grad * pull > 0).all() if side == pull else (far.grad == 0).all())
 
 
 def test_names() -> None:

@@ -1,7 +1,8 @@
 """Surrogate gradients beside finite differences of the smooth functions that they are the gradients of.
 
 A straight-through quantiser's smooth form is its formula with the rounding error held constant, which is also
-what additive noise leaves of it.
+what additive noise leaves of it. Values outside the range are the exception: there, what leads back inside
+has the slope that the form has at the end of the range.
 """
 
 from __future__ import annotations
@@ -53,8 +54,13 @@ def as_column(groups: Tensor) -> Tensor:
     return groups.view(1, -1, 1, 1)
 
 
-def check(quantizer: UniformQuantizer, values: Tensor, smooth: Smooth) -> None:
-    """Gradients of ``quantizer`` with respect to values and grid are those of ``smooth``."""
+def inward(values: Tensor, lowest: Tensor, highest: Tensor, downhill: Tensor) -> Tensor:
+    """Where a step of the sign of ``downhill`` does not lead a value further out of [lowest, highest]."""
+    return ((values >= lowest) | (downhill > 0)) & ((values <= highest) | (downhill < 0))
+
+
+def check(quantizer: UniformQuantizer, values: Tensor, smooth: Smooth, clips: bool = True) -> None:
+    """Gradients with respect to values and grid are those of ``smooth``, which may clip; see the top."""
     weight = weights(values)
     low, width = quantizer.low.detach().clone(), quantizer.width.detach().clone()
     values.requires_grad_()
@@ -67,7 +73,19 @@ def check(quantizer: UniformQuantizer, values: Tensor, smooth: Smooth) -> None:
 
     torch.testing.assert_close(smooth(at, as_column(low), as_column(width)), quantizer(at).detach())
     close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(values.grad, slopes(lambda v: scalar(v, low, width), at), **close)
+    first, last = as_column(low), as_column(low + width)
+    outside = (at < first) | (at > last)
+    assert bool(outside.any())
+    expected = slopes(lambda v: scalar(v, low, width), at)
+    if clips:
+        torch.testing.assert_close(expected[outside], torch.zeros_like(expected[outside]))
+        ends = at.clamp(first + 2 * SMALL, last - 2 * SMALL)
+        led = inward(at, first, last, -weight)
+        assert bool(led[outside].any()) and not bool(led[outside].all())
+        back = led * slopes(lambda v: scalar(v, low, width), ends)
+        torch.testing.assert_close(values.grad[outside], back[outside], rtol=1e-3, atol=1e-3)
+        expected = torch.where(outside, values.grad, expected)
+    torch.testing.assert_close(values.grad, expected, **close)
     torch.testing.assert_close(quantizer.low.grad, slopes(lambda side: scalar(at, side, width), low), **close)
     torch.testing.assert_close(
         quantizer.width.grad, slopes(lambda side: scalar(at, low, side), width), **close
@@ -123,7 +141,7 @@ def test_fsq(bits: int, noisy: bool) -> None:
         squashed = ((values - low - width / 2) / (width / 2)).tanh() + added * 2 / last
         return low + width / 2 + width / 2 * squashed
 
-    check(quantizer, values, smooth)
+    check(quantizer, values, smooth, clips=False)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 7.0])
@@ -153,12 +171,12 @@ def test_ddq_is_differentiable_between_levels() -> None:
 
 
 def rcf(values: Tensor, alpha: Tensor, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x̂ = α Π(clip(x/α)), and what x and α receive of it, as the formulas say."""
+    """x̂ = α Π(clip(x/α)), where x is inside the range, and what α receives, as the formulas say."""
     scaled = values / alpha
     clipped = scaled.clamp(-1, 1)
     projected = levels[(clipped[..., None] - levels).abs().argmin(-1)]
     inside = scaled.abs() <= 1
-    return alpha * projected, inside.double(), torch.where(inside, projected - scaled, scaled.sign())
+    return alpha * projected, inside, torch.where(inside, projected - scaled, scaled.sign())
 
 
 @pytest.mark.parametrize("scope", ["channel", "tensor"])
@@ -175,7 +193,9 @@ def test_apot(bits: int, standardised: bool, scope: str) -> None:
     levels = quantizer.grid().__class__(bits, torch.zeros(1), torch.ones(1), 1)
     unit = levels.lookup(torch.arange(2**bits).view(-1, 1)).flatten() / largest
     weight = weights(values)
-    expected, to_values, to_reach = rcf(values - mean, reach.expand_as(mean), unit)
+    expected, inside, to_reach = rcf(values - mean, reach.expand_as(mean), unit)
+    to_values = inward(values - mean, -reach, reach, -weight)
+    assert not bool(to_values.all()) and bool((to_values & ~inside).any())
 
     values.requires_grad_()
     seen = quantizer(values)
@@ -210,7 +230,10 @@ def test_apot_beside_finite_differences(bits: int) -> None:
     at = values.detach()
     assert values.grad is not None and quantizer.log_alpha.grad is not None
     close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(values.grad, slopes(lambda v: smooth(v, alpha.log()), at), **close)
+    expected = slopes(lambda v: smooth(v, alpha.log()), at)
+    outside = at.abs() > as_column(alpha)
+    led = inward(at, -as_column(alpha), as_column(alpha), -weight)
+    torch.testing.assert_close(values.grad, torch.where(outside, led * weight, expected), **close)
     torch.testing.assert_close(
         quantizer.log_alpha.grad, slopes(lambda side: smooth(at, side), alpha.log()), **close
     )

@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from fedbits.errors import ConfigError, CorruptError
 from fedbits.quantization import Grid, QuantizerConfig, UniformQuantizer, round_straight_through
+from fedbits.quantization.uniform import clipped, column
 
 BITS = range(1, 9)
 
@@ -60,13 +62,56 @@ def test_inside_the_range_gradients_pass_straight_through() -> None:
     assert float(q.width.grad) == pytest.approx(float((rounding * weight).sum()) / 3, abs=1e-5)
 
 
-def test_outside_the_range_gradients_go_to_the_grid() -> None:
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_outside_the_range_gradients_go_to_the_grid_and_to_values_that_they_lead_back(sign: float) -> None:
     q = quantizer()
     values = torch.tensor([-5.0, 5.0, 6.0]).view(-1, 1, 1, 1).requires_grad_()
-    q(values).sum().backward()
-    assert torch.equal(values.grad, torch.zeros_like(values))
-    assert float(q.low.grad) == pytest.approx(3.0)
-    assert float(q.width.grad) == pytest.approx(2.0)  # the top level is low + width
+    (sign * q(values)).sum().backward()
+    led_back = [0.0, 1.0, 1.0] if sign > 0 else [-1.0, 0.0, 0.0]
+    assert values.grad.flatten().tolist() == led_back
+    assert float(q.low.grad) == pytest.approx(3.0 * sign)
+    assert float(q.width.grad) == pytest.approx(2.0 * sign)  # the top level is low + width
+
+
+def test_the_ends_of_the_range_are_inside() -> None:
+    for sign in (1.0, -1.0):
+        values = torch.tensor([-1.0, 0.5]).view(-1, 1, 1, 1).requires_grad_()
+        (sign * quantizer()(values)).sum().backward()
+        assert values.grad.flatten().tolist() == [sign, sign]
+
+
+def descend(values: Tensor, wanted: float, steps: int = 300) -> tuple[Tensor, UniformQuantizer]:
+    """Values, and a grid that hardly moves, after descent to where they are seen at ``wanted``."""
+    q, values = quantizer(), values.clone().requires_grad_()
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad((q(values) - wanted).square().sum() / 2, values)
+        values = (values.detach() - 0.05 * gradient).requires_grad_()
+    return values.detach(), q
+
+
+def test_values_outside_come_back_when_they_are_wanted_and_never_go_further_out() -> None:
+    start = torch.tensor([-3.0, -1.2, 0.9, 3.0]).view(-1, 1, 1, 1)
+    values, q = descend(start, wanted=0.0)
+    assert q(values).flatten().tolist() == [0.0] * 4
+    values, q = descend(start, wanted=9.0)  # beyond the highest level, 0.5
+    assert q(values).flatten().tolist() == [0.5] * 4
+    assert values[2:].flatten().tolist() == start[2:].flatten().tolist()
+    assert values[:2].max().item() < 1.5  # one step beyond
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3, 3), (40, 2), (3, 2, 4)])
+def test_clipping_broadcasts_as_the_formula_does(shape: tuple[int, ...]) -> None:
+    """``low`` and ``step`` receive what autograd makes of the formula, also where a grid is shared."""
+    generator = torch.Generator().manual_seed(0)
+    weight, values = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    for groups in (1, 2):
+        found = []
+        for clip in (clipped, lambda v, low, step, *ends: ((v - low) / step).clamp(*ends)):
+            low, step = torch.linspace(-0.5, -0.7, groups), torch.linspace(0.5, 0.2, groups)
+            low.requires_grad_(), step.requires_grad_()
+            (clip(values, column(low, values), column(step, values), 0, 3) * weight).sum().backward()
+            found.append(torch.stack([low.grad, step.grad]))
+        torch.testing.assert_close(*found)
 
 
 def test_rounding_is_exact_forward_and_the_identity_backward() -> None:

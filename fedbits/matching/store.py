@@ -1,4 +1,4 @@
-"""Expert trajectories on disk: one file an expert, whole or not there, trusted only if its digest holds."""
+"""Trained networks on disk: one file a network, whole or not there, trusted only if its digest holds."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ _DIGEST = 32  # bytes of SHA-256 before the numbers
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Where experts are kept between runs: ``experts`` in ``$FEDBITS_CACHE``, or in ``~/.cache/fedbits``."""
-    return Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser() / "experts"
+def cache_folder(kind: str) -> Path:
+    """Where one ``kind`` is kept between runs: in ``$FEDBITS_CACHE``, or in ``~/.cache/fedbits``."""
+    return Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser() / kind
 
 
-class ExpertStore:
-    """The files of one set of experts: SHA-256 of the numbers, then little-endian float32 numbers.
+class NetworkStore:
+    """The files of one set of networks: SHA-256 of the numbers, then little-endian float32 numbers.
+
+    A network is kept as it was at several moments of its training: a row of ``size`` numbers each.
 
     Nothing of a file is interpreted: its form follows from what it must hold. Other lengths and digests are
     taken as damage, and the file as missing.
     """
 
-    def __init__(self, folder: Path | None, rows: int, size: int) -> None:
-        """``rows`` (epochs and the start) of ``size`` numbers an expert; no ``folder``, nothing is kept."""
-        self._folder, self._rows, self._size = folder, rows, size
+    def __init__(self, folder: Path | None, rows: int, size: int, called: str) -> None:
+        """``rows`` of ``size`` numbers a network; no ``folder``, no files. ``called`` is for a warning."""
+        self._folder, self._rows, self._size, self._called = folder, rows, size, called
 
-    def load(self, expert: int) -> np.ndarray | None:
-        """The trajectory ``[rows, size]`` of ``expert``, mapped from its file; None where there is none."""
+    def load(self, number: int) -> np.ndarray | None:
+        """The rows ``[rows, size]`` of network ``number``, mapped from its file; None where there is none."""
         if self._folder is None:
             return None
-        numbers = _read(self._expert(expert))
+        numbers = _read(self._network(number))
         if numbers is None or numbers.size != self._rows * self._size:
             return None
         return numbers.reshape(self._rows, self._size)
 
-    def save(self, expert: int, trajectory: np.ndarray) -> np.ndarray:
-        """Keep ``trajectory`` ``[rows, size]``; what is kept, mapped, or ``trajectory`` itself."""
+    def save(self, number: int, rows: np.ndarray) -> np.ndarray:
+        """Keep ``rows`` ``[rows, size]`` of network ``number``; what is kept, mapped, or ``rows`` itself."""
         if self._folder is None:
-            return trajectory
-        self._write(self._expert(expert), trajectory)
-        kept = self.load(expert)
-        return trajectory if kept is None else kept
+            return rows
+        self._write(self._network(number), rows)
+        kept = self.load(number)
+        return rows if kept is None else kept
 
     def load_partial(self, block: range) -> np.ndarray | None:
         """What :meth:`save_partial` kept of ``block``, or None."""
@@ -62,7 +64,7 @@ class ExpertStore:
         return numbers.reshape(len(block), rows, self._size) if usable else None
 
     def save_partial(self, block: range, state: np.ndarray) -> None:
-        """Keep ``state`` ``[len(block), epochs + 2, size]``: parameters so far, then velocities."""
+        """Keep ``state`` ``[len(block), 3 or more, size]``: rows so far, then one of velocities."""
         if self._folder is not None:
             self._write(self._partial(block), state)
 
@@ -72,9 +74,9 @@ class ExpertStore:
             with contextlib.suppress(OSError):
                 self._partial(block).unlink()
 
-    def _expert(self, expert: int) -> Path:
+    def _network(self, number: int) -> Path:
         assert self._folder is not None
-        return self._folder / f"{expert:04}.f32"
+        return self._folder / f"{number:04}.f32"
 
     def _partial(self, block: range) -> Path:
         assert self._folder is not None
@@ -85,7 +87,7 @@ class ExpertStore:
         try:
             write_atomic(path, hashlib.sha256(stored).digest() + stored)
         except FedbitsError as error:
-            _log.warning("experts are not kept for the next run: %s", error)
+            _log.warning("%s are not kept for the next run: %s", self._called, error)
             self._folder = None
 
 

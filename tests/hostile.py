@@ -1,0 +1,257 @@
+"""Messages that no encoder writes, by what is wrong with them, for the tests of the wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from making import message_of, packed, small_blob
+
+from fedbits.coding import CODERS
+from fedbits.container import inspect, ledger
+from fedbits.errors import FormatError
+from fedbits.wire import distilled_set_pb2 as pb
+
+BLOB = small_blob()
+HEADER = 14
+Change = Callable[[pb.DistilledSet], object]
+
+
+def _with_grid(*values: float) -> Change:
+    return lambda m: setattr(m.pixel, "grid", np.array(values, "<f2").tobytes())
+
+
+def _shape(*sides: int) -> Change:
+    def change(message: pb.DistilledSet) -> None:
+        message.task_described.shape[:] = sides
+
+    return change
+
+
+def _counts(*counts: int) -> Change:
+    def change(message: pb.DistilledSet) -> None:
+        message.class_counts[:] = counts
+
+    return change
+
+
+def _normalisation(*values: float) -> Change:
+    return lambda m: setattr(m.task_described, "normalisation", np.array(values, "<f2").tobytes())
+
+
+def _short(scales: list[int], offsets: list[int]) -> Change:
+    """Means and deviations in two bytes a channel."""
+
+    def change(message: pb.DistilledSet) -> None:
+        message.task_described.normalisation = b""
+        message.task_described.scales = bytes(scales)
+        message.task_described.offsets[:] = offsets
+
+    return change
+
+
+def _logits(*values: float) -> Change:
+    return lambda m: setattr(m.soft_labels, "logits", np.array(values, "<f2").tobytes())
+
+
+def _taught_many(message: pb.DistilledSet) -> None:
+    """In streams of their own, of which only a small one is asked for: what is not read is not limited."""
+    message.class_counts[:] = [1, 2**32 - 1, 2**32 - 1]
+    message.class_lengths[:] = [4, 4]
+    message.soft_labels.logits = bytes(30)
+
+
+def _floats(stream: bytes) -> Change:
+    def change(message: pb.DistilledSet) -> None:
+        message.floats.SetInParent()
+        message.stream = stream
+
+    return change
+
+
+def _banded(band: int, halves: int = 2) -> Change:
+    """Coefficients, on a grid of two pairs for each of ``halves``."""
+
+    def change(message: pb.DistilledSet) -> None:
+        message.pixel.transform, message.pixel.band = 1, band
+        message.pixel.grid = message.pixel.grid[: 4 * halves] * (2 if halves == 2 else 1)
+
+    return change
+
+
+def _many_coefficients(message: pb.DistilledSet) -> None:
+    """Of samples that hardly cost more to read than they cost to invert."""
+    message.task_described.shape[:] = (2, 256, 256)
+    message.class_counts[:] = [2]
+    message.pixel.coder = 1
+    _banded(2)(message)
+
+
+def _many_floats(message: pb.DistilledSet) -> None:
+    message.floats.SetInParent()
+    message.task_described.shape[:] = (2, 60, 60)
+    message.class_counts[:] = [50]
+
+
+def _lengths(*lengths: int) -> Change:
+    return lambda m: m.class_lengths.extend(lengths)
+
+
+def _classes(classes: int) -> Change:
+    return lambda m: setattr(m.task_described, "classes", classes)
+
+
+def _large_samples(*sides: int) -> Change:
+    def change(message: pb.DistilledSet) -> None:
+        message.task_described.shape[:] = sides
+        message.class_counts[:] = [1 << 14]
+
+    return change
+
+
+def _many_small_samples_of_one_bit(message: pb.DistilledSet) -> None:
+    message.task_described.shape[:] = (2, 3, 4)
+    message.class_counts[:] = [900_000]
+    message.pixel.bits = 1
+    message.pixel.coder = 1
+
+
+def _upsampled(message: pb.DistilledSet) -> None:
+    """Samples of one pixel that are interpolated to 8×8 before they are cut."""
+    message.task_described.shape[:] = (2, 1, 1)
+    message.class_counts[:] = [1 << 18]
+    message.pixel.factor_log2 = 3
+
+
+def _many_classes_of_their_own(message: pb.DistilledSet) -> None:
+    message.task_described.classes = 20_000
+    message.class_counts[:] = [1]
+    message.class_lengths[:] = [0] * 19_999
+    message.task_described.shape[:] = (2, 1, 1)
+    message.pixel.coder = 0
+
+
+def _by_counts(change: Change) -> Change:
+    """The change, in a blob of a coder that takes little work."""
+
+    def changed(message: pb.DistilledSet) -> None:
+        message.pixel.coder = 2
+        change(message)
+
+    return changed
+
+
+CORRUPT: dict[str, Change] = {
+    "no class": _classes(0),
+    "more classes than counts": _classes(4),
+    "2^32 - 1 classes": _classes(2**32 - 1),
+    "no counts": _counts(),
+    "zero counts": _counts(0, 0, 0),
+    "a zero for all": _counts(0),
+    "too many counts": _counts(1, 1, 1, 1),
+    "no shape": _shape(),
+    "two axes": _shape(2, 3),
+    "four axes": _shape(2, 3, 4, 5),
+    "a side of 0": _shape(2, 0, 4),
+    "a side of 2^24": _shape(2, 1 << 24, 4),
+    "a side of 2^32 - 1": _shape(2, 3, 2**32 - 1),
+    "other channels": _shape(3, 3, 4),
+    "flat": _shape(24),
+    "no normalisation": _normalisation(),
+    "a deviation of 0": _normalisation(0, 0, 1, 0),
+    "a negative deviation": _normalisation(0, 0, 1, -1),
+    "a mean that is no number": _normalisation(np.nan, 0, 1, 1),
+    "an infinite deviation": _normalisation(0, 0, 1, np.inf),
+    "half a number": lambda m: setattr(m.task_described, "normalisation", b"\0" * 7),
+    "scales without offsets": _short([100, 100], []),
+    "offsets without scales": _short([], [0, 0]),
+    "a scale too few": _short([100], [0, 0]),
+    "an offset too many": _short([100, 100], [0, 0, 0]),
+    "a deviation below the least": _short([13, 100], [0, 0]),
+    "a deviation beyond the largest": _short([100, 248], [0, 0]),
+    "a mean beyond the largest": _short([100, 247], [0, 9]),
+    "a mean far beyond": _short([247, 247], [2**31 - 1, -(2**31)]),
+    "a length too few": _lengths(1),
+    "a length too many": _lengths(1, 1, 1),
+    "lengths beyond the stream": _lengths(1, 10_000),
+    "lengths of 2^32 - 1": _lengths(2**32 - 1, 2**32 - 1),
+    "an unknown data set": lambda m: setattr(m, "known_task", 0),
+    "a far data set": lambda m: setattr(m, "known_task", 2**32 - 1),
+    "no task": lambda m: m.ClearField("task_described"),
+    "no parameterisation": lambda m: m.ClearField("pixel"),
+    "an empty parameterisation": lambda m: m.pixel.Clear() or m.pixel.SetInParent(),
+    "no bits": lambda m: setattr(m.pixel, "bits", 0),
+    "9 bits": lambda m: setattr(m.pixel, "bits", 9),
+    "2^32 - 1 bits": lambda m: setattr(m.pixel, "bits", 2**32 - 1),
+    "factor 16": lambda m: setattr(m.pixel, "factor_log2", 4),
+    "factor 2^(2^32 - 1)": lambda m: setattr(m.pixel, "factor_log2", 2**32 - 1),
+    "an unknown coder": lambda m: setattr(m.pixel, "coder", max(CODERS) + 1),
+    "a far coder": lambda m: setattr(m.pixel, "coder", 2**32 - 1),
+    "no grid": _with_grid(),
+    "three quarters of a grid": _with_grid(0, 1, 0),
+    "one pair that is no number": _with_grid(0, np.nan),
+    "one pair with a step of 0": _with_grid(0, 0),
+    "an unknown spacing": lambda m: setattr(m.pixel, "spacing", 2),
+    "a far spacing": lambda m: setattr(m.pixel, "spacing", 2**32 - 1),
+    "soft labels of nothing": lambda m: m.soft_labels.SetInParent(),
+    "a logit too few": _logits(*[0] * 14),
+    "a logit too many": _logits(*[0] * 16),
+    "a logit that is no number": _logits(*[0] * 14, np.nan),
+    "an infinite logit": _logits(*[0] * 14, -np.inf),
+    "soft labels of a huge set": _taught_many,
+    "a learning rate that is no number": lambda m: setattr(m, "learning_rate", np.nan),
+    "an infinite learning rate": lambda m: setattr(m, "learning_rate", np.inf),
+    "a negative learning rate": lambda m: setattr(m, "learning_rate", -1e-3),
+    "an unknown transform": lambda m: setattr(m.pixel, "transform", 2),
+    "a far transform": lambda m: setattr(m.pixel, "transform", 2**32 - 1),
+    "a transform without a band": _banded(0),
+    "a band beyond the sides": _banded(7),
+    "a far band": _banded(2**32 - 1),
+    "a transform with the grid of one band": _banded(2, halves=1),
+    "a transform with half a number": lambda m: _banded(2)(m) or setattr(m.pixel, "grid", m.pixel.grid[1:]),
+    "a high band with a step of 0": lambda m: _banded(2)(m) or _with_grid(0, 1, 0, 1, 0, 1, 0, 0)(m),
+    "a transform of flat samples": lambda m: _banded(2)(m) or _shape(2)(m),
+    "a transform of a side of 257": lambda m: _banded(2)(m) or _by_counts(_shape(2, 1, 257))(m),
+    "floats that are no numbers": _floats(b"\xff" * 500),
+    "a grid too long": _with_grid(0, 1, 0, 1, 0, 1),
+    "a grid that is no number": _with_grid(np.nan, 1, 0, 1),
+    "an infinite step": _with_grid(0, 1, 0, np.inf),
+    "a step of 0": _with_grid(0, 1, 0, 0),
+    "a negative step": _with_grid(0, -1, 0, 1),
+    "a step too small to matter": _with_grid(60000, 0.001, 0, 1),
+}
+TOO_MUCH: dict[str, Change] = {
+    "2^32 - 1 of each class": _counts(2**32 - 1),
+    "a class of 2^32 - 1": _counts(1, 1, 2**32 - 1),
+    "vast samples": _shape(2, (1 << 24) - 1, (1 << 24) - 1),
+    "large samples, many": _large_samples(2, 512, 512),
+    "one sample of many positions": _shape(2, 2000, 2000),
+    "vast samples of floats": lambda m: _floats(b"")(m) or _shape(2, (1 << 24) - 1, (1 << 24) - 1)(m),
+}
+STARVED: dict[str, Change] = {
+    "224 by 224": _by_counts(_shape(2, 224, 224)),
+    "300,000 samples": _by_counts(_counts(100_000)),
+    "many small samples": _many_small_samples_of_one_bit,
+    "small samples that grow": _upsampled,
+    "streams of many classes": _many_classes_of_their_own,
+    "a long row": _by_counts(_shape(2, 1, 60_000)),
+    "sides that mixing would take long for": _shape(2, 70, 70),
+    "many floats": _many_floats,
+    "many coefficients": _many_coefficients,
+}
+
+
+def changed(change: Change) -> bytes:
+    """``BLOB`` after ``change``, under a valid checksum."""
+    message = message_of(BLOB)
+    change(message)
+    return packed(message)
+
+
+def inspects_or_refuses(blob: bytes) -> None:
+    """What reads the message alone may or may not see what is wrong; it raises nothing else."""
+    for read in (inspect, ledger):
+        try:
+            read(blob)
+        except FormatError:
+            continue
