@@ -54,11 +54,15 @@ class Optimisation:
     def __post_init__(self) -> None:
         self.objective = matching.build(self.recipe.objective, self.setting)
         self._labels = self.distilled.labels.to(self.setting.device)
-        self._bounded = self.limit is not None and self.parameterization.bounded
 
     @property
     def parameterization(self) -> Parameterization:
         return self.distilled.parameterization
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether bits weigh in the loss, as yet."""
+        return self.limit is not None and self.parameterization.bounded
 
     def prepare(self, progress: Progress) -> None:
         """Build what the objective needs, the soft labels, and the optimiser of all that is learned."""
@@ -115,9 +119,9 @@ class Optimisation:
 
     def _weight(self, loss: float, bits: float) -> float:
         if self.control is None:
-            self.control = RateControl.starting(8.0 * (self.limit or 0), bits, loss)
+            self.control = RateControl.starting(8.0 * (self.limit or 0), bits, loss, self.step)
         elif self.step % REFRESH == 0:
-            self.control.update(bits, self.step / self.recipe.steps)
+            self.control.update(bits, self.step, self.recipe.steps)
         return self.control.weight
 
     def _batch(self) -> Tensor | None:

@@ -171,7 +171,8 @@ class PixelParameterization(Parameterization):
         self._network: EntropyNetwork | None = (
             None  # that travels with a large set; trained when it first does
         )
-        self._asked, self._saving = 0, 1.0  # in training, and the bits really spent to those that it says
+        # Of training: its step, whether symbols were looked at, and the bits really spent to those foreseen.
+        self._step, self._looked, self._saving = 0, False, 1.0
 
     @classmethod
     def from_samples(cls, samples: Tensor, spec: DataSpec, config: PixelConfig) -> PixelParameterization:
@@ -218,6 +219,7 @@ class PixelParameterization(Parameterization):
         return dct.seen(levels, exact)
 
     def begin(self, moment: Moment) -> None:
+        self._step = moment.step
         self.quantizer.begin(moment, self.stored.detach())
 
     def settle(self) -> None:
@@ -287,21 +289,21 @@ class PixelParameterization(Parameterization):
         return self.quantizer.symbols(self.stored)
 
     def rate(self, labels: Tensor) -> Tensor:
-        if not self.training or self._asked % REFRESH == 0:
+        if not self.training or not self._looked or self._step % REFRESH == 0:
             symbols = self.symbols().cpu().numpy()
             estimate = self._rate.refresh(symbols)
-            if not self.training or self._asked % (REFRESH * EXACT_EVERY) == 0:
+            if not self.training or not self._looked or self._step % (REFRESH * EXACT_EVERY) == 0:
                 exact = smallest_coder(symbols, self.quantizer.levels, labels.cpu().numpy())[1]
                 self._saving = exact / estimate if estimate else 1.0
-        self._asked += self.training
+            self._looked = True
         return self._saving * self._rate(self.quantizer.position(self.stored))
 
     def get_extra_state(self) -> dict[str, float]:
-        """What a resumed run needs to measure sizes at the same steps."""
-        return {"asked": self._asked, "saving": self._saving}
+        """What a resumed run, which looks at symbols at once, takes over from the last measurement."""
+        return {"looked": self._looked, "saving": self._saving}
 
     def set_extra_state(self, state: dict[str, float]) -> None:
-        self._asked, self._saving = int(state["asked"]), state["saving"]
+        self._looked, self._saving = bool(state["looked"]), state["saving"]
 
     def encode(self, message: pb.DistilledSet, parts: Sequence[Part], quick: bool = False) -> None:
         symbols, levels = self.symbols().cpu().numpy(), self.quantizer.levels

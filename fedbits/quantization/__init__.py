@@ -20,6 +20,7 @@ from fedbits.quantization.fsq import FsqQuantizer
 from fedbits.quantization.grid import Grid
 from fedbits.quantization.post import PostTrainingQuantizer
 from fedbits.quantization.uniform import UniformQuantizer
+from fedbits.quantization.warm_up import WarmedUpQuantizer
 
 __all__ = [
     "QUANTIZERS",
@@ -33,6 +34,7 @@ __all__ = [
     "Quantizer",
     "QuantizerConfig",
     "UniformQuantizer",
+    "WarmedUpQuantizer",
     "build",
     "round_straight_through",
 ]
@@ -45,6 +47,7 @@ QUANTIZERS: dict[str, Callable[[int, Tensor, QuantizerConfig], Quantizer]] = {
     "apot": ApotQuantizer,
     "post": PostTrainingQuantizer,
 }
+_WITHOUT_WARM_UP = ("fsq", "post")  # values are companded from the start, or never quantised in training
 
 
 def build(config: QuantizerConfig, bits: int, samples: Tensor) -> Quantizer:
@@ -55,4 +58,10 @@ def build(config: QuantizerConfig, bits: int, samples: Tensor) -> Quantizer:
     """
     if config.name not in QUANTIZERS:
         raise ConfigError(f"unknown quantizer {config.name!r}: expected one of {', '.join(QUANTIZERS)}")
-    return QUANTIZERS[config.name](bits, samples, config)
+    if not config.warmup or config.name in _WITHOUT_WARM_UP:
+        return QUANTIZERS[config.name](bits, samples, config)
+
+    def fitted(values: Tensor) -> Quantizer:
+        return QUANTIZERS[config.name](bits, values, config)
+
+    return WarmedUpQuantizer(config.warmup, fitted, samples)

@@ -31,6 +31,8 @@ class QuantizerConfig:
         learning_rate: of what the quantiser learns, as a multiple of that of the samples.
         start: where a uniform grid starts: over the ``range`` of the samples, or where its squared error is
             least (``least_squares``: at few bits, tails are clipped). ``post`` always takes the latter.
+        warmup: share of the steps in which samples take shape before they are quantised; the grid is then
+            laid anew over what has become of them. (``fsq`` and ``post`` have none.)
     """
 
     name: QuantizerName = "uniform"
@@ -40,6 +42,7 @@ class QuantizerConfig:
     temperature: tuple[float, float] = (2.0, 12.0)
     learning_rate: float = 0.01
     start: Start = "range"
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a name is unknown or a value out of range."""
@@ -54,6 +57,10 @@ class QuantizerConfig:
             raise ConfigError(f"start of the quantizer is {self.start!r}: expected {starts}")
         if not 0 <= self.tail < 0.5:
             raise ConfigError(f"tail of the quantizer is {self.tail}: expected at least 0 and less than 0.5")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(
+                f"warmup of the quantizer is {self.warmup}: expected at least 0 and less than 1"
+            )
         if len(self.temperature) != 2 or not all(0 < kd < float("inf") for kd in self.temperature):
             raise ConfigError(f"temperature of the quantizer is {self.temperature}: expected two above 0")
         if self.learning_rate < 0:
