@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,19 +15,13 @@ import torch
 from google.protobuf.message import DecodeError
 
 from fedbits.budget import Ledger
-from fedbits.coding import CODERS, RangeReader, RangeWriter, coding_work, least_stream
-from fedbits.coding.grid import OWN
-from fedbits.coding.own import most_parameters
-from fedbits.coding.view import MARGIN
+from fedbits.coding import RangeReader, RangeWriter
 from fedbits.data.spec import DataSpec
+from fedbits.declared import declared
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
 from fedbits.labels import SoftLabels
-from fedbits.parameterization import FloatParameterization, Parameterization, PixelParameterization, floats
 from fedbits.parameterization.base import Part
-from fedbits.parameterization.pixel import TRANSFORMS, stored_shape
-from fedbits.parameterization.transform import transform_work
-from fedbits.quantization.grid import SPACINGS
 from fedbits.task_message import read_task as _read_task
 from fedbits.task_message import write_task
 from fedbits.wire import distilled_set_pb2 as pb
@@ -35,13 +29,6 @@ from fedbits.wire import distilled_set_pb2 as pb
 MAGIC = b"FBIT"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBII")  # magic, version, flags, length of the message, CRC-32
-
-_SAMPLE_BYTES = 40  # labels and orders
-_CHANNEL_NUMBERS = 128  # what the objects of a channel's model take besides its counts
-# Numbers that a stream of no bytes may stand for, and how many more for each of its bytes.
-_FREE_NUMBERS, _NUMBERS_PER_BYTE = 1 << 22, 1 << 11
-_INVERTING = 5  # numbers of 8 bytes, for each of those of a sample whose transform is inverted
-_CLASS_WORK = 1 << 14  # of a stream of its own, besides that of its symbols: a model starts anew
 
 # Numbers are part of the wire format; any other recipe travels by its name.
 RECIPE_NUMBERS = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
@@ -91,8 +78,7 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
     _write_teaching(message, distilled)
     streams = [writer.bytes() for writer in writers]
     message.class_lengths.extend(len(stream) for stream in streams[:-1])
-    storage = _Storage.of(message, distilled.spec)
-    least = storage.least_stream(distilled.spec, counts, bool(message.class_lengths))
+    least = declared(message, distilled.spec).least_stream(counts, bool(message.class_lengths))
     message.stream = b"".join(streams).ljust(least, b"\0")
     body = message.SerializeToString(deterministic=True)
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
@@ -117,23 +103,18 @@ def decode(
     read = wanted if message.class_lengths else counts
     _check_limits(message, spec, read, limits)
     soft, rate = _read_soft_labels(message, spec, counts, wanted), _read_learning_rate(message)
-    parts, recipe, pixel = _read_parts(message, counts, read), _read_recipe(message), None
-    if message.WhichOneof("parameterization") == "pixel":
-        pixel = pb.Pixel()
-        pixel.CopyFrom(message.pixel)
+    parts, recipe = _read_parts(message, counts, read), _read_recipe(message)
+    kind, stored = declared(message, spec).parameterization, _stored(message)
     del message  # which takes as much memory as the blob
-    parameterization = _read_parameterization(pixel, spec, sum(read), parts)
+    parameterization = kind.decode(stored, spec, sum(read), parts)
     if read is not wanted:
         parameterization = parameterization.selected(_places(counts, wanted))
     return DistilledSet(spec, parameterization, wanted, recipe, soft, rate)
 
 
-def _read_parameterization(
-    pixel: pb.Pixel | None, spec: DataSpec, samples: int, parts: Iterator[Part]
-) -> Parameterization:
-    if pixel is None:
-        return FloatParameterization.decode(spec, samples, parts)
-    return PixelParameterization.decode(pixel, spec, samples, parts)
+def _stored(message: pb.DistilledSet) -> Any:
+    """A copy of what ``message`` says of its parameterisation; a part of it would keep the whole alive."""
+    return copy.deepcopy(getattr(message, str(message.WhichOneof("parameterization"))))
 
 
 def _write_teaching(message: pb.DistilledSet, distilled: DistilledSet) -> None:
@@ -175,24 +156,32 @@ def ledger(blob: bytes) -> Ledger:
     """Bits of ``blob`` by component; they sum to ``8 * len(blob)``.
 
     Raises:
-        FormatError: the blob is damaged.
+        FormatError: the blob is damaged, or beyond the usual limits where its stream has to be read.
     """
     message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
     counts = _read_counts(message)
     present = len(counts) - counts.count(0)
-    bits = {"samples": 8 * len(message.stream)}
+    stored, spec = declared(message, _read_task(message)), _read_task(message)
+
+    def parts() -> Iterator[Part]:
+        _check_limits(message, spec, counts, DecodeLimits())
+        return _read_parts(message, counts, counts)
+
+    bits = stored.shares(parts, 8 * len(message.stream))
     message.ClearField("stream")
     bits["labels"] = _cleared(message, message, "class_counts") + _cleared(message, message, "soft_labels")
-    bits["side information"] = 8 * (len(message.pixel.grid) + len(message.task_described.normalisation))
+    bits["side information"] = 8 * len(message.task_described.normalisation)
     bits["side information"] += _cleared(message, message, "learning_rate")
     if message.WhichOneof("task") == "task_described":
         for field in ("scales", "offsets"):
             bits["side information"] += _cleared(message, message.task_described, field)
+    for name, size in stored.side_information().items():
+        bits[name] = bits.get(name, 0) + 8 * size
     return Ledger({**bits, "container": 8 * len(blob) - sum(bits.values())}, present)
 
 
 def inspect(blob: bytes) -> dict[str, Any]:
-    """JSON-able facts of a blob's header; its checksum is verified, its samples are not decoded.
+    """JSON-able facts of a blob's header; its checksum is verified, its samples are not made.
 
     Raises:
         FormatError: the blob is damaged.
@@ -209,26 +198,11 @@ def inspect(blob: bytes) -> dict[str, Any]:
         "recipe": _read_recipe(message),
         "labels": "soft" if message.HasField("soft_labels") else "hard",
         "learning_rate": _read_learning_rate(message),
-        **_storage_facts(message),
+        **declared(message, spec).facts(),
         "per_class": bool(message.class_lengths),
         "bytes": len(blob),
         "bits_per_class": bits.bits_per_class,
         "ledger": dict(bits.components),
-    }
-
-
-def _storage_facts(message: pb.DistilledSet) -> dict[str, Any]:
-    """How samples are stored, for people; what does not exist is "unknown"."""
-    if message.WhichOneof("parameterization") == "floats":
-        return {"storage": "floats", "bits": floats.BITS, "factor": 1, "coder": CODERS[floats.RAW][0]}
-    pixel = message.pixel
-    return {
-        "storage": "pixel" if message.HasField("pixel") else "unknown",
-        "bits": pixel.bits,
-        "factor": 1 << min(pixel.factor_log2, 31),
-        "spacing": SPACINGS[pixel.spacing][0] if pixel.spacing in SPACINGS else "unknown",
-        "transform": TRANSFORMS[pixel.transform] if pixel.transform < len(TRANSFORMS) else "unknown",
-        "coder": CODERS[pixel.coder][0] if pixel.coder in CODERS else "unknown",
     }
 
 
@@ -327,83 +301,14 @@ def _read_recipe(message: pb.DistilledSet) -> str:
     return message.recipe_name
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """What a message declares of the symbols of a sample: their grid, and how they are coded."""
-
-    shape: tuple[int, int, int]  # of the symbols
-    levels: int
-    coder: int
-    factor: int
-    symbols: int = 1  # in each number that is stored
-    transformed: bool = False
-
-    @classmethod
-    def of(cls, message: pb.DistilledSet, spec: DataSpec) -> _Storage:
-        if message.WhichOneof("parameterization") == "floats":
-            return cls(floats.byte_grid(spec), 256, floats.RAW, 1, symbols=4)
-        factor = 1 << min(message.pixel.factor_log2, 3) if spec.is_grid else 1
-        shape, levels, transformed = (
-            stored_shape(spec, factor),
-            1 << message.pixel.bits,
-            message.pixel.transform,
-        )
-        return cls(shape, levels, message.pixel.coder, factor, transformed=transformed > 0)
-
-    def interpolated(self, samples: int) -> int:
-        """Numbers that interpolation gives before they are cut to the size of a sample."""
-        return samples * math.prod(self.shape) * self.factor**2 if self.factor > 1 else 0
-
-    def parameters(self, counts: list[int], per_class: bool) -> int:
-        """Parameters of the networks in the streams, at most."""
-        networks = len(counts) - counts.count(0) if per_class else 1
-        return networks * most_parameters(self.shape[0]) if self.coder == OWN else 0
-
-    def elements(self, spec: DataSpec, samples: int) -> int:
-        """Numbers in all decoded samples, or an eighth of the bytes that decoding takes, if that is more.
-
-        Those are, of each sample, its symbols with their margins, what is stored and what is made of that,
-        and some for its label, and what it takes to invert the transform of one; or those of an order-0
-        coder's statistics of every channel.
-        """
-        channels, height, width = self.shape
-        symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
-        stored = 4 * math.prod(self.shape) // self.symbols
-        besides = 4 * spec.elements if self.factor > 1 or self.transformed else 0
-        sample = max(spec.elements, (symbols + stored + besides + _SAMPLE_BYTES) // 8)
-        inverting = _INVERTING * math.prod(self.shape) if self.transformed else 0
-        return max(samples * sample + inverting, channels * (_CHANNEL_NUMBERS + self.levels))
-
-    def work(self, counts: list[int], per_class: bool) -> int:
-        """Of decoding, in units of some 100 ns."""
-        inverting = transform_work(sum(counts), self.shape) if self.transformed else 0
-        if not per_class:
-            return inverting + coding_work((sum(counts), *self.shape), self.levels, self.coder)
-        sizes = Counter(count for count in counts if count)
-        return inverting + sum(
-            times * (_CLASS_WORK + coding_work((size, *self.shape), self.levels, self.coder))
-            for size, times in sizes.items()
-        )
-
-    def least_stream(self, spec: DataSpec, counts: list[int], per_class: bool) -> int:
-        """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
-        numbers = max(sum(counts) * spec.elements, self.interpolated(sum(counts)))
-        least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
-        return max(0, least, least_stream(self.work(counts, per_class)))
-
-
 def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], limits: DecodeLimits) -> None:
     """Refuse what takes more than ``limits`` to decode the ``counts`` samples of each class."""
-    kind = message.WhichOneof("parameterization")
-    if kind is None:
-        raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
-    if kind == "pixel" and not 1 <= message.pixel.bits <= 8:
-        raise CorruptError(f"the blob declares {message.pixel.bits} bits a value; 1 to 8 exist")
     samples, per_class = sum(counts), bool(message.class_lengths)
-    storage = _Storage.of(message, spec)
+    storage = declared(message, spec)
+    storage.check()
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
-    elements = storage.elements(spec, samples)
+    elements = storage.elements(samples)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
     parameters = storage.parameters(counts, per_class)
@@ -415,7 +320,7 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], l
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
     stream = len(message.stream)
-    if stream < storage.least_stream(spec, counts, per_class):
+    if stream < storage.least_stream(counts, per_class):
         raise CorruptError(
             f"the blob declares {elements:,} numbers, but its stream has only {stream:,} bytes"
         )

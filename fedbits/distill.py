@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -54,11 +55,11 @@ def distill(
     present = sum(count > 0 for count in data.class_counts())
     ipc = None if recipe.ipc is None else recipe.ipc * present
     limit = None if budget is None else budget.bytes(data.spec, present, ipc)
-    candidates = Candidates(
-        data, select(data, recipe.selection, recipe.ipc or max(data.class_counts()), seed)
-    )
+    chosen = select(data, recipe.selection, recipe.ipc or max(data.class_counts()), seed)
+    candidates = Candidates(data, chosen, seed)
     plan = make_plan(candidates, recipe, limit)
     distilled = start(candidates, plan, recipe)
+    starting = copy.deepcopy(distilled)
     if limit is not None:
         check_budget(distilled, limit)
     if recipe.steps:
@@ -70,4 +71,4 @@ def distill(
         optimise(run, progress, checkpoint, settings, resume)
     if limit is None:
         return distilled
-    return fit(distilled, start(candidates, plan, recipe), candidates, limit, may_grow=recipe.ipc is None)
+    return fit(distilled, starting, candidates, limit, may_grow=recipe.ipc is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from fedbits.errors import ConfigError
 from fedbits.matching import (
@@ -16,12 +16,14 @@ from fedbits.matching import (
     TrajectoryConfig,
 )
 from fedbits.matching.pool import PoolConfig
+from fedbits.parameterization import EpitomeConfig
 from fedbits.parameterization.pixel import TRANSFORMS, Transform
 from fedbits.quantization import QuantizerConfig
 from fedbits.selection import SELECTIONS, Selection
 
 FLOAT_BITS = 32
 Labels = Literal["hard", "soft"]
+Storage = Literal["pixel", "epitome"]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,13 @@ class Recipe:
         steps: optimisation steps; 0 keeps the real samples.
         quantizer: how values become symbols, in the loop or afterwards.
         transform: what is quantised: samples (``none``) or their cosine transform (``dct``).
-        penalty: weight of the squared distance between what is trained and what is sent (BCDC's λ).
+        penalty: of pixels, weight of the squared distance between what is trained and what is sent (BCDC's
+            λ); of an epitome, weight of the magnitudes of its coefficients (SPEED's λ).
         objective: what the optimisation matches.
         optimizer: how samples move.
         labels: ``hard`` classes, or ``soft`` labels learned with the samples.
+        storage: what samples are stored as: ``pixel`` values, or sparse codes over an ``epitome`` (SPEED).
+        epitome: settings of the latter; None leaves them to the planner.
         overfill: samples are chosen to take this many times the budget at the start; optimisation makes
             them richer, and the rate term of the loss keeps them to the budget.
         ipc, bits, factor: samples per class, bits a value (1 to 8, or 32 for float32 numbers) and
@@ -79,6 +84,8 @@ class Recipe:
     steps: int = 0
     quantizer: QuantizerConfig = QuantizerConfig()  # noqa: RUF009 - frozen
     transform: Transform = "none"
+    storage: Storage = "pixel"
+    epitome: EpitomeConfig | None = None
     penalty: float = 0.0
     objective: ObjectiveConfig = DistributionConfig()  # noqa: RUF009 - frozen
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -102,6 +109,7 @@ class Recipe:
             raise ConfigError(f"transform is {self.transform!r}: expected {' or '.join(TRANSFORMS)}")
         if self.bits == FLOAT_BITS and self.transform != "none":
             raise ConfigError(f"transform is {self.transform!r}: float32 numbers have none")
+        self._check_storage()
         if self.steps < 0:
             raise ConfigError(f"steps is {self.steps}: expected 0 or more")
         if not 0 <= self.penalty < math.inf:
@@ -115,13 +123,43 @@ class Recipe:
         if self.labels not in ("hard", "soft"):
             raise ConfigError(f"labels are {self.labels!r}: expected hard or soft")
 
+    def _check_storage(self) -> None:
+        if self.storage not in get_args(Storage):
+            raise ConfigError(f"storage is {self.storage!r}: expected {' or '.join(get_args(Storage))}")
+        if self.storage == "pixel" and self.epitome is not None:
+            raise ConfigError("there are settings of an epitome, but storage is 'pixel': expected 'epitome'")
+        for name, usual in (("bits", None), ("factor", None), ("transform", "none")):
+            value = getattr(self, name)
+            if self.storage != "pixel" and value != usual:
+                raise ConfigError(
+                    f"{name} is {value}: it shapes pixels, but the storage is {self.storage!r}; leave it out"
+                )
+
 
 # Characteristic functions of features by a pool of partly trained networks: as cheap as DM, and stronger.
-_MATCHING = DistributionConfig(width=64, statistic="characteristic", pool=PoolConfig())
+_MATCHING = DistributionConfig(
+    width=64, statistic="characteristic", pool=PoolConfig(networks=4, stages=(0, 50, 200, 500))
+)
 _SGD = OptimizerConfig("sgd", learning_rate=1.0, decay=False)  # as DM has it
 _DM = DistributionConfig(real_batch=256)
 # BCDC: soft cells over the whole range, and a pull towards the levels.
 _CELLS = QuantizerConfig("ddq", tail=0.0, start="range")
+# SPEED's settings for storage of 10 images per class of CIFAR-10, in as fine steps as float32 was used for.
+_PUBLISHED_EPITOME = EpitomeConfig(
+    tokens=64,
+    width=96,
+    heads=3,
+    blocks=1,
+    nonzeros=48,
+    patch=4,
+    bits=8,
+    precision=0.01,
+    sparsify="end",
+    start="random",
+    tokens_rate=0.1,
+    codes_rate=1.0,
+    network_rate=1e-4,
+)
 # Settings for 10 images per class of CIFAR-10; others are in the papers, and in a file of one's own.
 _MTT = TrajectoryConfig(synthetic_steps=30, max_start=20, learning_rate_rate=0.1)
 _DATM = TrajectoryConfig(
@@ -159,6 +197,13 @@ _RECIPES = (
         objective=_MATCHING,
         overfill=0.95,
     ),
+    Recipe(
+        "speed",
+        "sparse codes over tokens that all samples share, a small network that makes samples of them",
+        steps=600,
+        storage="epitome",
+        objective=_MATCHING,
+    ),
     Recipe("random", "random real samples through the same codec"),
     Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),
     Recipe(
@@ -169,6 +214,17 @@ _RECIPES = (
         quantizer=QuantizerConfig("apot", scope="tensor", learning_rate=1e-4),
         objective=_DATM,
         optimizer=OptimizerConfig("sgd", learning_rate=1000.0, decay=False),
+    ),
+    Recipe(
+        "speed-tm",
+        "SPEED as published: epitomic tokens in MTT's trajectory matching, sparse at the end",
+        steps=10_000,
+        storage="epitome",
+        epitome=_PUBLISHED_EPITOME,
+        penalty=3e-7,
+        objective=_MTT,
+        optimizer=OptimizerConfig("sgd", learning_rate=100.0, momentum=0.95, decay=False),
+        ipc=124,
     ),
     Recipe(
         "bcdc-dm",

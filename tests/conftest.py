@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+for helper in ("documented", "hostile"):
+    pytest.register_assert_rewrite(helper)
 settings.register_profile("fedbits", derandomize=True, deadline=None, database=None)
 settings.load_profile("fedbits")
 
@@ -19,7 +21,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Experts are not kept among those of the person who runs the tests."""
+    """Experts and pools are not kept among those of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDBITS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

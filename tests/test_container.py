@@ -23,6 +23,7 @@ from fedbits.coding import CODERS
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import DataSpec, TensorData, load
 from fedbits.data.known import KNOWN
+from fedbits.declared import declared
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError
 
@@ -122,7 +123,7 @@ def test_limits_are_on_what_is_decoded() -> None:
     for per_class in (False, True):
         with by_coder(2):
             blob = encode(sent, per_class=per_class)
-        storage = container._Storage.of(message_of(blob), sent.spec)
+        storage = declared(message_of(blob), sent.spec)
         work = storage.work([0, 1, 0], bool(message_of(blob).class_lengths))
         limits = DecodeLimits(samples=1, elements=272, work=work + 24)
         if per_class:

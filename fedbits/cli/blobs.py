@@ -56,23 +56,30 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     absent = facts["classes"] - len(counts)
     each = f"{span} of each class" + (f"; {absent} classes have none" if absent else "")
     shape = " x ".join(str(side) for side in facts["shape"])
-    stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
     alone = ", each class by itself" if facts["per_class"] else ""
     return {
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
         "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
-        "values": f"{facts['bits']} bits each{_form(facts)}{stored}, coder {facts['coder']}{alone}",
+        "values": f"{_form(facts)}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
 
 
 def _form(facts: Mapping[str, Any]) -> str:
-    """What values are, where that is not plainly levels of samples, evenly spaced."""
+    """What values are."""
+    if facts["storage"] == "epitome":
+        heads = "" if facts["heads"] == 1 else f" and head of {facts['heads']}"
+        codes = f"at most {facts['nonzeros']} coefficients of {facts['bits']} bits a sample{heads}"
+        shared = f"{facts['tokens']} tokens of {facts['width']}, {facts['blocks']} blocks"
+        return f"{codes}, {shared}, patches of side {facts['patch']}"
+    each = f"{facts['bits']} bits each"
     if facts["storage"] == "floats":
-        return " (float32)"
+        return f"{each} (float32)"
     spaced = " in additive powers of two" if facts["spacing"] == "powers" else ""
-    return spaced + (" of the cosine transform" if facts["transform"] == "dct" else "")
+    transformed = " of the cosine transform" if facts["transform"] == "dct" else ""
+    stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
+    return each + spaced + transformed + stored
 
 
 def print_ledger(components: Mapping[str, int]) -> None:

@@ -227,6 +227,8 @@ class _Magnitudes:
         signs = None if values is None else (values[who] < 0).astype(np.int64)
         negative = who[coder.code(signs, np.ones((len(who), 2), np.int64)) == 1] if len(who) else who
         for length in range(_LONGEST + 1):
+            if not len(who):
+                break
             done = who
             if length < _LONGEST:
                 likely = _LONGER[self._scale, length]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedbits.coding import SymbolCoder
+from fedbits.data.spec import DataSpec
 from fedbits.quantization import Moment
 from fedbits.wire import distilled_set_pb2 as pb
 
@@ -57,6 +58,15 @@ class Parameterization(nn.Module, ABC):
         """Fill this parameterisation's part of ``message`` and spend its symbols, part by part.
 
         ``quick`` spends less time and more bits.
+        """
+
+    @classmethod
+    @abstractmethod
+    def decode(cls, message: Any, spec: DataSpec, samples: int, parts: Iterable[Part]) -> Parameterization:
+        """What :meth:`encode` wrote: this parameterisation's part of a message, and the streams of ``parts``.
+
+        Raises:
+            FormatError: nothing that can be decoded.
         """
 
     @abstractmethod

@@ -57,7 +57,9 @@ class FloatParameterization(Parameterization):
             code_grid(coder, RAW, 256, (*grid.shape,), grid)
 
     @classmethod
-    def decode(cls, spec: DataSpec, samples: int, parts: Iterable[Part]) -> FloatParameterization:
+    def decode(
+        cls, message: pb.Floats, spec: DataSpec, samples: int, parts: Iterable[Part]
+    ) -> FloatParameterization:
         """Read the ``samples`` of all ``parts``.
 
         Raises:

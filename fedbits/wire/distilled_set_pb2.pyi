@@ -6,12 +6,13 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DistilledSet(_message.Message):
-    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate")
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "epitome", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate")
     KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
     TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FIELD_NUMBER: _ClassVar[int]
     FLOATS_FIELD_NUMBER: _ClassVar[int]
+    EPITOME_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -23,13 +24,14 @@ class DistilledSet(_message.Message):
     class_counts: _containers.RepeatedScalarFieldContainer[int]
     pixel: Pixel
     floats: Floats
+    epitome: Epitome
     stream: bytes
     recipe_number: int
     recipe_name: str
     class_lengths: _containers.RepeatedScalarFieldContainer[int]
     soft_labels: SoftLabels
     learning_rate: float
-    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., epitome: _Optional[_Union[Epitome, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("name", "shape", "classes", "normalisation", "floating", "scales", "offsets")
@@ -76,3 +78,29 @@ class Pixel(_message.Message):
     transform: int
     band: int
     def __init__(self, bits: _Optional[int] = ..., factor_log2: _Optional[int] = ..., grid: _Optional[bytes] = ..., coder: _Optional[int] = ..., spacing: _Optional[int] = ..., transform: _Optional[int] = ..., band: _Optional[int] = ...) -> None: ...
+
+class Epitome(_message.Message):
+    __slots__ = ("tokens", "width", "heads", "blocks", "patch", "nonzeros", "bits", "coder", "fraction_bits", "token_weights", "network_weights")
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    PATCH_FIELD_NUMBER: _ClassVar[int]
+    NONZEROS_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    CODER_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_BITS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    tokens: int
+    width: int
+    heads: int
+    blocks: int
+    patch: int
+    nonzeros: int
+    bits: int
+    coder: int
+    fraction_bits: _containers.RepeatedScalarFieldContainer[int]
+    token_weights: bytes
+    network_weights: bytes
+    def __init__(self, tokens: _Optional[int] = ..., width: _Optional[int] = ..., heads: _Optional[int] = ..., blocks: _Optional[int] = ..., patch: _Optional[int] = ..., nonzeros: _Optional[int] = ..., bits: _Optional[int] = ..., coder: _Optional[int] = ..., fraction_bits: _Optional[_Iterable[int]] = ..., token_weights: _Optional[bytes] = ..., network_weights: _Optional[bytes] = ...) -> None: ...

@@ -1,24 +1,12 @@
-"""How many samples, at how many bits, at which resolution: the choice that a budget leaves open."""
+"""How many samples, at how many bits, at which resolution: the choice that a budget leaves to pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-
 from fedbits.container import encode
-from fedbits.data.tensors import TensorData
-from fedbits.distilled_set import DistilledSet
-from fedbits.errors import BudgetError
-from fedbits.labels import SoftLabels
-from fedbits.parameterization import (
-    FloatParameterization,
-    Parameterization,
-    PixelConfig,
-    PixelParameterization,
-)
+from fedbits.parameterization import PixelConfig
+from fedbits.plan.base import Plan, start
+from fedbits.plan.candidates import Candidates
+from fedbits.plan.within import largest_within
 from fedbits.recipes import FLOAT_BITS, Recipe
 
 # Storage forms from the richest to the leanest, each with the samples per class from which on it is worth
@@ -39,73 +27,10 @@ _FEWEST = 2  # samples per class from which on two bits are worth more than one,
 _PROBE = 4  # samples per class from which the size of many is foreseen
 _LEARNING = 3.0  # a few samples take at most this many times the bytes, each, that many do
 _QUICK_EXCESS = 1.3  # quick coding takes at most about this many times the bytes
-CLOSE = 0.995  # share of a limit at which the search for the most samples ends
 _SMALLEST_STORED_SIDE = 7  # of a downsampled one: digits stored at 4×4 lost 20 points beside 8×8
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is stored: ``counts`` samples of each class in one storage form."""
-
-    counts: tuple[int, ...]
-    config: PixelConfig
-
-    @property
-    def samples(self) -> int:
-        return sum(self.counts)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Real samples a set may start from, best first within each class."""
-
-    data: TensorData
-    chosen: list[Tensor]
-
-    def counts(self, total: int) -> tuple[int, ...]:
-        """``total`` samples spread evenly: every class gets one more in turn until it has no more."""
-        available = torch.tensor([len(index) for index in self.chosen])
-        level = torch.zeros_like(available)
-        left = min(total, int(available.sum()))
-        while left > 0:
-            open_classes = level < available
-            share = max(1, left // int(open_classes.sum()))
-            step = torch.minimum(available - level, torch.full_like(available, share)) * open_classes
-            if int(step.sum()) > left:  # fewer than one each: the first classes get them
-                step = step * (torch.cumsum(step, 0) <= left)
-            level, left = level + step, left - int(step.sum())
-        return tuple(level.tolist())
-
-    def samples(self, counts: tuple[int, ...]) -> Tensor:
-        """The first ``counts`` samples of each class, normalised, class by class."""
-        index = torch.cat([order[:count] for order, count in zip(self.chosen, counts, strict=True)])
-        return self.data.batch(index.to(self.data.labels.device)).samples.cpu()
-
-    @property
-    def total(self) -> int:
-        return sum(len(index) for index in self.chosen)
-
-    @property
-    def classes(self) -> int:
-        """Classes that have samples."""
-        return sum(len(index) > 0 for index in self.chosen)
-
-
-def start(candidates: Candidates, plan: Plan, recipe: Recipe) -> DistilledSet:
-    """The set of ``plan`` before any optimisation: real samples, and labels that say no more than classes."""
-    spec, samples = candidates.data.spec, candidates.samples(plan.counts)
-    parameterization: Parameterization
-    if plan.config.bits == FLOAT_BITS:
-        parameterization = FloatParameterization(spec, samples)
-    else:
-        parameterization = PixelParameterization.from_samples(samples, spec, plan.config)
-    distilled = DistilledSet(spec, parameterization, list(plan.counts), recipe.name)
-    if recipe.labels == "soft":
-        distilled.soft_labels = SoftLabels.certain(distilled.labels, spec.classes)
-    return distilled
-
-
-def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
+def plan_pixels(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
     """Choose what ``recipe`` leaves open so that the starting set takes about ``budget`` × overfill bytes.
 
     Raises:
@@ -113,7 +38,7 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
     """
     forms = _forms(candidates, recipe)
     if budget is None:
-        return _explicit(candidates, recipe, _as_asked(recipe, PixelConfig(3, 1)))
+        return Plan(candidates.each(recipe.ipc), _as_asked(recipe, PixelConfig(3, 1)))
     if recipe.ipc is not None:
         return _fitting_form(candidates, recipe, forms, budget)
     limit = int(budget * (recipe.overfill if recipe.steps else 1.0))
@@ -127,7 +52,7 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
     leanest = forms[-1][0]
     smallest = _size(candidates, recipe, leanest, candidates.classes, quick=False)
     if smallest > budget:
-        raise _too_small(candidates, budget, smallest)
+        raise candidates.too_small(budget, smallest)
     return _largest(candidates, recipe, leanest, candidates.classes, limit)
 
 
@@ -150,16 +75,11 @@ def _largest(candidates: Candidates, recipe: Recipe, config: PixelConfig, least:
     return Plan(candidates.counts(total), config)
 
 
-def _explicit(candidates: Candidates, recipe: Recipe, config: PixelConfig) -> Plan:
-    ipc = recipe.ipc or 10
-    return Plan(tuple(min(ipc, len(index)) for index in candidates.chosen), config)
-
-
 def _fitting_form(
     candidates: Candidates, recipe: Recipe, forms: list[tuple[PixelConfig, int]], budget: int
 ) -> Plan:
     """The richest form in which the given number of samples fits; the leanest if none does."""
-    plans = [_explicit(candidates, recipe, config) for config, _ in forms]
+    plans = [Plan(candidates.each(recipe.ipc), config) for config, _ in forms]
     for plan in plans:
         starting = start(candidates, plan, recipe)
         size = len(encode(starting, quick=True))
@@ -190,30 +110,3 @@ def _as_asked(recipe: Recipe, form: PixelConfig) -> PixelConfig:
     """What ``recipe`` says of storage, and the rest from ``form``."""
     bits, factor = recipe.bits or form.bits, recipe.factor or form.factor
     return PixelConfig(bits, factor, recipe.quantizer, recipe.transform)
-
-
-def largest_within(size: Callable[[int], int], low: int, high: int, limit: int) -> int:
-    """The largest number in [low, high] whose ``size`` is at most ``limit``; ``low`` is known to fit.
-
-    Sizes grow about linearly, so each trial is where the line through the last two says the limit is. A
-    number that takes :data:`CLOSE` of the limit is as good as the largest: trials of many samples take long.
-    """
-    known = size(low)
-    slope = max(known / low, 1e-6)
-    while low < high and known < CLOSE * limit:
-        trial = min(high, low + max(1, int((limit - known) / slope)))
-        taken = size(trial)
-        slope = max((taken - known) / (trial - low), 1e-6)
-        if taken <= limit:
-            low, known = trial, taken
-        else:
-            high = trial - 1
-    return low
-
-
-def _too_small(candidates: Candidates, budget: int, smallest: int) -> BudgetError:
-    """The error that names the smallest budget that would do."""
-    return BudgetError(
-        f"budget of {budget:,} bytes is too small for one sample of each of {candidates.classes} classes of "
-        f"{candidates.data.spec.name}: the smallest that would do is {smallest:,} bytes"
-    )

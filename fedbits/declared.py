@@ -1,0 +1,265 @@
+"""What a message declares of its samples: facts for people, and what decoding will take before it does."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from fedbits.coding import CODERS, coding_work, least_stream
+from fedbits.coding.grid import OWN
+from fedbits.coding.own import most_parameters
+from fedbits.coding.view import MARGIN
+from fedbits.data.spec import DataSpec
+from fedbits.errors import CorruptError
+from fedbits.parameterization import EpitomeParameterization, Parameterization, epitome, floats
+from fedbits.parameterization.base import Part
+from fedbits.parameterization.floats import FloatParameterization
+from fedbits.parameterization.pixel import TRANSFORMS, PixelParameterization, stored_shape
+from fedbits.parameterization.transform import transform_work
+from fedbits.quantization.grid import SPACINGS
+from fedbits.wire import distilled_set_pb2 as pb
+
+_SAMPLE_BYTES = 40  # labels and orders
+_CHANNEL_NUMBERS = 128  # what the objects of a channel's model take besides its counts
+# Numbers that a stream of no bytes may stand for, and how many more for each of its bytes.
+_FREE_NUMBERS, _NUMBERS_PER_BYTE = 1 << 22, 1 << 11
+_INVERTING = 5  # numbers of 8 bytes, for each of those of a sample whose transform is inverted
+_CLASS_WORK = 1 << 14  # of a stream of its own, besides that of its symbols: a model starts anew
+
+
+def declared(message: pb.DistilledSet, spec: DataSpec) -> Declared:
+    """What ``message``, of samples of ``spec``, declares.
+
+    Raises:
+        CorruptError: nothing that this fedbits knows.
+    """
+    kind = message.WhichOneof("parameterization")
+    if kind is None:
+        raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
+    return _KINDS[kind](getattr(message, kind), spec)
+
+
+@dataclass(frozen=True)
+class Declared(ABC):
+    """One stored set: a grid of symbols for each sample, and what turns them into samples.
+
+    Attributes:
+        message: what the blob says, as yet unchecked.
+        spec: of the samples.
+    """
+
+    message: Any
+    spec: DataSpec
+    parameterization: ClassVar[type[Parameterization]]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Of the grid of symbols of a sample."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> int:
+        """Of symbols."""
+
+    @property
+    def coder(self) -> int:
+        """The number of what codes the symbols."""
+        return int(self.message.coder)
+
+    def check(self) -> None:  # noqa: B027 - there may be nothing to check
+        """Raise :class:`CorruptError` where nothing of the kind exists, before sizes are computed of it."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """JSON-able, for people; what does not exist is "unknown"."""
+
+    def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
+        """The ``bits`` of the streams of ``parts``, by component; opened only where they must be."""
+        return {"samples": bits}
+
+    def side_information(self) -> dict[str, int]:
+        """Bytes besides the stream, by component."""
+        return {}
+
+    def interpolated(self, samples: int) -> int:
+        """Numbers of ``samples`` that are made before they are cut to size, where that is worth counting."""
+        return 0
+
+    def parameters(self, counts: list[int], per_class: bool) -> int:
+        """Parameters of networks, at most."""
+        networks = len(counts) - counts.count(0) if per_class else 1
+        return networks * most_parameters(self.shape[0]) if self.coder == OWN else 0
+
+    def sample_bytes(self) -> int:
+        """Of each sample, bytes that decoding takes besides its symbols and their margins."""
+        return 4 * math.prod(self.shape)
+
+    def shared_elements(self) -> int:
+        """Numbers of 8 bytes that decoding takes once."""
+        return 0
+
+    def synthesis_work(self, samples: int) -> int:
+        """Of making ``samples`` out of symbols, in units of some 100 ns."""
+        return 0
+
+    def elements(self, samples: int) -> int:
+        """Numbers in all decoded samples, or an eighth of the bytes that decoding takes, if that is more.
+
+        Those are, of each sample, its symbols with their margins, what is stored and what is made of that,
+        and some for its label, and what it takes to make one sample; or those of an order-0 coder's
+        statistics of every channel.
+        """
+        channels, height, width = self.shape
+        symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
+        sample = max(self.spec.elements, (symbols + self.sample_bytes() + _SAMPLE_BYTES) // 8)
+        return max(samples * sample + self.shared_elements(), channels * (_CHANNEL_NUMBERS + self.levels))
+
+    def work(self, counts: list[int], per_class: bool) -> int:
+        """Of decoding, in units of some 100 ns."""
+        made = self.synthesis_work(sum(counts))
+        if not per_class:
+            return made + coding_work((sum(counts), *self.shape), self.levels, self.coder)
+        sizes = Counter(count for count in counts if count)
+        return made + sum(
+            times * (_CLASS_WORK + coding_work((size, *self.shape), self.levels, self.coder))
+            for size, times in sizes.items()
+        )
+
+    def least_stream(self, counts: list[int], per_class: bool) -> int:
+        """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
+        numbers = max(sum(counts) * self.spec.elements, self.interpolated(sum(counts)))
+        least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
+        return max(0, least, least_stream(self.work(counts, per_class)))
+
+
+class DeclaredPixels(Declared):
+    """Quantised samples, or coefficients of their transform."""
+
+    parameterization = PixelParameterization
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return stored_shape(self.spec, self._factor)
+
+    @property
+    def levels(self) -> int:
+        return 1 << self.message.bits
+
+    @property
+    def _factor(self) -> int:
+        return 1 << min(self.message.factor_log2, 3) if self.spec.is_grid else 1
+
+    @property
+    def _transformed(self) -> bool:
+        return self.message.transform > 0
+
+    def check(self) -> None:
+        if not 1 <= self.message.bits <= 8:
+            raise CorruptError(f"the blob declares {self.message.bits} bits a value; 1 to 8 exist")
+
+    def facts(self) -> dict[str, Any]:
+        stored = self.message
+        return {
+            "storage": "pixel",
+            "bits": stored.bits,
+            "factor": 1 << min(stored.factor_log2, 31),
+            "spacing": SPACINGS[stored.spacing][0] if stored.spacing in SPACINGS else "unknown",
+            "transform": TRANSFORMS[stored.transform] if stored.transform < len(TRANSFORMS) else "unknown",
+            "coder": CODERS[stored.coder][0] if stored.coder in CODERS else "unknown",
+        }
+
+    def side_information(self) -> dict[str, int]:
+        return {"side information": len(self.message.grid)}
+
+    def interpolated(self, samples: int) -> int:
+        return samples * math.prod(self.shape) * self._factor**2 if self._factor > 1 else 0
+
+    def sample_bytes(self) -> int:
+        besides = 4 * self.spec.elements if self._factor > 1 or self._transformed else 0
+        return super().sample_bytes() + besides
+
+    def shared_elements(self) -> int:
+        return _INVERTING * math.prod(self.shape) if self._transformed else 0
+
+    def synthesis_work(self, samples: int) -> int:
+        return transform_work(samples, self.shape) if self._transformed else 0
+
+
+class DeclaredFloats(Declared):
+    """Float32 samples: four symbols, their bytes, in each number."""
+
+    parameterization = FloatParameterization
+    levels = 256
+    coder = floats.RAW
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return floats.byte_grid(self.spec)
+
+    def facts(self) -> dict[str, Any]:
+        return {"storage": "floats", "bits": floats.BITS, "factor": 1, "coder": CODERS[floats.RAW][0]}
+
+    def sample_bytes(self) -> int:
+        return math.prod(self.shape)
+
+
+class DeclaredEpitome(Declared):
+    """Sparse codes, tokens and a network."""
+
+    parameterization = EpitomeParameterization
+
+    @cached_property
+    def _cost(self) -> epitome.DecodingCost:
+        return epitome.DecodingCost.of(self.message, self.spec)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._cost.shape
+
+    @property
+    def levels(self) -> int:
+        return self._cost.levels
+
+    def check(self) -> None:
+        epitome.checked(self.message, self.spec)
+
+    def facts(self) -> dict[str, Any]:
+        stored = self.message
+        names = ("tokens", "width", "heads", "blocks", "nonzeros", "patch", "bits")
+        coder = CODERS[stored.coder][0] if stored.coder in CODERS else "unknown"
+        return {"storage": "epitome", **{name: getattr(stored, name) for name in names}, "coder": coder}
+
+    def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
+        return epitome.shares(self.message, self.spec, parts(), bits)
+
+    def side_information(self) -> dict[str, int]:
+        return {"tokens": len(self.message.token_weights), "network": len(self.message.network_weights)}
+
+    def parameters(self, counts: list[int], per_class: bool) -> int:
+        return self._cost.parameters
+
+    def sample_bytes(self) -> int:
+        return self._cost.sample_bytes
+
+    def shared_elements(self) -> int:
+        return self._cost.shared_elements
+
+    def synthesis_work(self, samples: int) -> int:
+        return self._cost.shared_work + samples * self._cost.sample_work
+
+    def least_stream(self, counts: list[int], per_class: bool) -> int:
+        """As of any set; what tokens and weights take to decode, their own bytes pay for."""
+        return max(0, super().least_stream(counts, per_class) - sum(self.side_information().values()))
+
+
+_KINDS: dict[str, type[Declared]] = {
+    "pixel": DeclaredPixels,
+    "floats": DeclaredFloats,
+    "epitome": DeclaredEpitome,
+}

@@ -1,0 +1,20 @@
+"""What a budget leaves open: how many samples are stored, and in which form."""
+
+from fedbits.plan.base import Plan, start
+from fedbits.plan.candidates import Candidates
+from fedbits.plan.epitome import plan_epitome
+from fedbits.plan.pixel import plan_pixels
+from fedbits.plan.within import CLOSE, largest_within
+from fedbits.recipes import Recipe
+
+__all__ = ["CLOSE", "Candidates", "Plan", "largest_within", "make_plan", "start"]
+
+
+def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
+    """Choose what ``recipe`` leaves open so that the starting set takes about ``budget`` × overfill bytes.
+
+    Raises:
+        BudgetError: not even one sample of each class fits.
+    """
+    plan = plan_epitome if recipe.storage == "epitome" else plan_pixels
+    return plan(candidates, recipe, budget)
