@@ -142,6 +142,8 @@ _MATCHING = DistributionConfig(
 )
 _SGD = OptimizerConfig("sgd", learning_rate=1.0, decay=False)  # as DM has it
 _DM = DistributionConfig(real_batch=256)
+# Ours quantise samples once they have taken shape; the grid then follows them as closely as it can.
+_LEVELS = QuantizerConfig(start="least_squares", warmup=0.5)
 # BCDC: soft cells over the whole range, and a pull towards the levels.
 _CELLS = QuantizerConfig("ddq", tail=0.0, start="range")
 # SPEED's settings for storage of 10 images per class of CIFAR-10, in as fine steps as float32 was used for.
@@ -176,14 +178,15 @@ _RECIPES = (
     Recipe(
         "quadd",
         "distribution matching with a uniform quantiser inside the loop",
-        steps=1500,
+        steps=600,
+        quantizer=_LEVELS,
         objective=_MATCHING,
         overfill=0.95,
     ),
     Recipe(
         "bcdc",
         "the same with BCDC's differentiable quantiser and quantisation penalty",
-        steps=1500,
+        steps=600,
         quantizer=_CELLS,
         penalty=1e-4,
         objective=_MATCHING,
@@ -192,7 +195,7 @@ _RECIPES = (
     Recipe(
         "ptq",
         "the same, but quantised only after the optimisation (post-training quantisation)",
-        steps=1500,
+        steps=600,
         quantizer=QuantizerConfig("post"),
         objective=_MATCHING,
         overfill=0.95,
