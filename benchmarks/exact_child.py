@@ -59,11 +59,13 @@ def through_numpy(stored: Any) -> NDArray[np.float32]:
     """Symbols to samples by NumPy alone, as docs/format.md says."""
     from golden.reader import Message, untransformed, upsampled, values_of
 
-    from fedbits.parameterization import FloatParameterization
+    from fedbits.parameterization import EpitomeParameterization, FloatParameterization
     from fedbits.wire import distilled_set_pb2 as pb
 
     if isinstance(stored, FloatParameterization):
         return stored.stored.detach().numpy()
+    if isinstance(stored, EpitomeParameterization):
+        return epitome_through_python(stored)
     message = pb.Pixel()
     stored.declare(message)
     values = values_of(Message(message.SerializeToString()), stored.symbols().numpy())
@@ -72,6 +74,19 @@ def through_numpy(stored: Any) -> NDArray[np.float32]:
         _, height, width = stored.spec.grid_shape
         values = upsampled(upsampled(values, stored.factor, 3), stored.factor, 2)[:, :, :height, :width]
     return values.astype(np.float32).reshape(-1, *stored.spec.shape)
+
+
+def epitome_through_python(stored: Any) -> NDArray[np.float32]:
+    """Coefficients to samples by Python's integers alone, as docs/format.md says."""
+    from golden.reader import untransformed
+    from golden.reader_epitome import Epitome, samples_of
+
+    config, spec, dictionary = stored.config, stored.spec, stored.dictionary()
+    sizes = (config.tokens, config.width, config.heads, config.blocks, config.patch, config.nonzeros)
+    form = Epitome(*sizes, config.bits, 0, list(dictionary.steps), spec.grid_shape, spec.is_grid)
+    tensors = [(tensor.values, tensor.fraction_bits) for tensor in (dictionary.tokens, *dictionary.network)]
+    samples = samples_of(form, stored.coefficients().numpy(), tensors, untransformed)
+    return samples.reshape(-1, *spec.shape)
 
 
 def read_independently(path: Path) -> dict[str, str]:
@@ -84,7 +99,8 @@ def read_independently(path: Path) -> dict[str, str]:
     blob = path.read_bytes()
     told = container.inspect(blob)
     stored = told["samples"] * math.prod(told["shape"])
-    if stored > READER_SYMBOLS * (told["factor"] ** 2 if len(told["shape"]) == 3 else 1):
+    smaller = told["factor"] ** 2 if len(told["shape"]) == 3 and "factor" in told else 1
+    if stored > READER_SYMBOLS * smaller:
         return {}
     samples = reader.read(blob).samples
     return {"independent reader": digest(samples, told["class_counts"])}

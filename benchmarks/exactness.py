@@ -6,11 +6,11 @@
     python benchmarks/exactness.py --read runs/gpu --name exactness_gpu   # ... and decode here
 
 Every blob is of a form of its own: all coders in turn (each forced, not only where it is the smallest), 1 to
-8 bits, factors 1 to 8, known and described tasks, grey, coloured and flat samples, few and many. Each
-environment is a new process with other threads, BLAS kernels or instruction sets; it decodes every blob in
-several ways (see exact_child.py), and each must give the samples that the encoder's process had before it
-wrote the blob. To show that the environments are unlike, each also does ordinary float arithmetic, and the
-results say how many different outcomes that had.
+8 bits, factors 1 to 8, known and described tasks, grey, coloured and flat samples, few and many. So are
+epitomes, of which there are 40 % as many besides. Each environment is a new process with other threads, BLAS
+kernels or instruction sets; it decodes every blob in several ways (see exact_child.py), and each must give
+the samples that the encoder's process had before it wrote the blob. To show that the environments are unlike,
+each also does ordinary float arithmetic, and the results say how many different outcomes that had.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 
 import record
 from exact_blobs import forms, made
+from exact_epitomes import epitome_forms, made_epitome
 
 from fedbits.coding import CODERS
 
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 CHILD = Path(__file__).with_name("exact_child.py")
 GOLDEN = ROOT / "tests/golden"
 EXPECTED = "expected.json"
+EPITOMES = 0.4  # for each fresh blob of pixels, so many of epitomes come on top
 
 NO_FMA = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4,-AVX"}  # of Python's own math
 KNOBS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE", "GLIBC_TUNABLES")
@@ -92,7 +94,10 @@ def environments() -> list[Environment]:
 
 
 def write_blobs(folder: Path, fresh: int, seed: int, device: str = "cpu") -> dict[str, Any]:
-    """Golden and ``fresh`` blobs into ``folder``, and what their samples must be; returns the latter."""
+    """Golden and ``fresh`` blobs, and epitomes besides, into ``folder``, and what their samples must be.
+
+    Returns the latter.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     digests = json.loads((GOLDEN / "sha256.json").read_text())
     for name in digests:
@@ -100,6 +105,10 @@ def write_blobs(folder: Path, fresh: int, seed: int, device: str = "cpu") -> dic
     for form in forms(fresh, seed):
         name = f"{form.name}.fbits"
         blob, digests[name] = made(form, seed, device)
+        (folder / name).write_bytes(blob)
+    for epitome in epitome_forms(int(EPITOMES * fresh), seed):
+        name = f"{epitome.name}.fbits"
+        blob, digests[name] = made_epitome(epitome, seed, device)
         (folder / name).write_bytes(blob)
     expected = {"device": device, "seed": seed, "machine": record.machine(), "digests": digests}
     (folder / EXPECTED).write_text(json.dumps(expected, indent=1))

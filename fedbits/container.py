@@ -152,11 +152,14 @@ def _read_learning_rate(message: pb.DistilledSet) -> float | None:
     return rate or None
 
 
-def ledger(blob: bytes) -> Ledger:
+def ledger(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> Ledger:
     """Bits of ``blob`` by component; they sum to ``8 * len(blob)``.
 
+    Args:
+        limits: of a set whose stream has to be read; of others, there is nothing to decode.
+
     Raises:
-        FormatError: the blob is damaged, or beyond the usual limits where its stream has to be read.
+        FormatError: the blob is damaged, or beyond ``limits`` where its stream has to be read.
     """
     message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
     counts = _read_counts(message)
@@ -164,7 +167,7 @@ def ledger(blob: bytes) -> Ledger:
     stored, spec = declared(message, _read_task(message)), _read_task(message)
 
     def parts() -> Iterator[Part]:
-        _check_limits(message, spec, counts, DecodeLimits())
+        _check_limits(message, spec, counts, limits)
         return _read_parts(message, counts, counts)
 
     bits = stored.shares(parts, 8 * len(message.stream))
@@ -180,14 +183,17 @@ def ledger(blob: bytes) -> Ledger:
     return Ledger({**bits, "container": 8 * len(blob) - sum(bits.values())}, present)
 
 
-def inspect(blob: bytes) -> dict[str, Any]:
+def inspect(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> dict[str, Any]:
     """JSON-able facts of a blob's header; its checksum is verified, its samples are not made.
 
+    Args:
+        limits: as of :func:`ledger`.
+
     Raises:
-        FormatError: the blob is damaged.
+        FormatError: the blob is damaged, or beyond ``limits`` where its stream has to be read.
     """
     message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
-    spec, counts, bits = _read_task(message), _read_counts(message), ledger(blob)
+    spec, counts, bits = _read_task(message), _read_counts(message), ledger(blob, limits)
     return {
         "version": VERSION,
         "dataset": spec.name,
@@ -198,7 +204,7 @@ def inspect(blob: bytes) -> dict[str, Any]:
         "recipe": _read_recipe(message),
         "labels": "soft" if message.HasField("soft_labels") else "hard",
         "learning_rate": _read_learning_rate(message),
-        **declared(message, spec).facts(),
+        **declared(message, spec).facts(sum(counts)),
         "per_class": bool(message.class_lengths),
         "bytes": len(blob),
         "bits_per_class": bits.bits_per_class,

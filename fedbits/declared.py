@@ -39,7 +39,7 @@ def declared(message: pb.DistilledSet, spec: DataSpec) -> Declared:
         CorruptError: nothing that this fedbits knows.
     """
     kind = message.WhichOneof("parameterization")
-    if kind is None:
+    if kind not in _KINDS:
         raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
     return _KINDS[kind](getattr(message, kind), spec)
 
@@ -76,8 +76,8 @@ class Declared(ABC):
         """Raise :class:`CorruptError` where nothing of the kind exists, before sizes are computed of it."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """JSON-able, for people; what does not exist is "unknown"."""
+    def facts(self, samples: int) -> dict[str, Any]:
+        """JSON-able, of a set of ``samples``, for people; what does not exist is "unknown"."""
 
     def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
         """The ``bits`` of the streams of ``parts``, by component; opened only where they must be."""
@@ -100,8 +100,8 @@ class Declared(ABC):
         """Of each sample, bytes that decoding takes besides its symbols and their margins."""
         return 4 * math.prod(self.shape)
 
-    def shared_elements(self) -> int:
-        """Numbers of 8 bytes that decoding takes once."""
+    def shared_elements(self, samples: int) -> int:
+        """Numbers of 8 bytes that decoding ``samples`` takes once."""
         return 0
 
     def synthesis_work(self, samples: int) -> int:
@@ -118,7 +118,9 @@ class Declared(ABC):
         channels, height, width = self.shape
         symbols = channels * (height + MARGIN) * (width + 2 * MARGIN)
         sample = max(self.spec.elements, (symbols + self.sample_bytes() + _SAMPLE_BYTES) // 8)
-        return max(samples * sample + self.shared_elements(), channels * (_CHANNEL_NUMBERS + self.levels))
+        return max(
+            samples * sample + self.shared_elements(samples), channels * (_CHANNEL_NUMBERS + self.levels)
+        )
 
     def work(self, counts: list[int], per_class: bool) -> int:
         """Of decoding, in units of some 100 ns."""
@@ -163,7 +165,7 @@ class DeclaredPixels(Declared):
         if not 1 <= self.message.bits <= 8:
             raise CorruptError(f"the blob declares {self.message.bits} bits a value; 1 to 8 exist")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, samples: int) -> dict[str, Any]:
         stored = self.message
         return {
             "storage": "pixel",
@@ -184,7 +186,7 @@ class DeclaredPixels(Declared):
         besides = 4 * self.spec.elements if self._factor > 1 or self._transformed else 0
         return super().sample_bytes() + besides
 
-    def shared_elements(self) -> int:
+    def shared_elements(self, samples: int) -> int:
         return _INVERTING * math.prod(self.shape) if self._transformed else 0
 
     def synthesis_work(self, samples: int) -> int:
@@ -202,7 +204,7 @@ class DeclaredFloats(Declared):
     def shape(self) -> tuple[int, int, int]:
         return floats.byte_grid(self.spec)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, samples: int) -> dict[str, Any]:
         return {"storage": "floats", "bits": floats.BITS, "factor": 1, "coder": CODERS[floats.RAW][0]}
 
     def sample_bytes(self) -> int:
@@ -229,11 +231,18 @@ class DeclaredEpitome(Declared):
     def check(self) -> None:
         epitome.checked(self.message, self.spec)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, samples: int) -> dict[str, Any]:
         stored = self.message
         names = ("tokens", "width", "heads", "blocks", "nonzeros", "patch", "bits")
         coder = CODERS[stored.coder][0] if stored.coder in CODERS else "unknown"
-        return {"storage": "epitome", **{name: getattr(stored, name) for name in names}, "coder": coder}
+        config = epitome.checked(stored, self.spec)
+        return {
+            "storage": "epitome",
+            **{name: getattr(stored, name) for name in names},
+            "parameters": self._cost.parameters,
+            "float32_equivalents": config.float32_equivalents(samples, self.spec),
+            "coder": coder,
+        }
 
     def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
         return epitome.shares(self.message, self.spec, parts(), bits)
@@ -247,8 +256,8 @@ class DeclaredEpitome(Declared):
     def sample_bytes(self) -> int:
         return self._cost.sample_bytes
 
-    def shared_elements(self) -> int:
-        return self._cost.shared_elements
+    def shared_elements(self, samples: int) -> int:
+        return self._cost.shared_elements(samples)
 
     def synthesis_work(self, samples: int) -> int:
         return self._cost.shared_work + samples * self._cost.sample_work

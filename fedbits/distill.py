@@ -61,7 +61,7 @@ def distill(
     distilled = start(candidates, plan, recipe)
     starting = copy.deepcopy(distilled)
     if limit is not None:
-        check_budget(distilled, limit)
+        check_budget(distilled, limit, may_shrink=recipe.ipc is None)
     if recipe.steps:
         setting = Setting(derive_seed(seed, "objective"), torch.device(device), recipe.steps, extractor)
         run = Optimisation(distilled, data.to(device), recipe, limit, seed, setting)

@@ -6,11 +6,11 @@ import math
 
 import torch
 
-from fedbits.container import encode
+from fedbits.container import encode, ledger
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
 from fedbits.labels import SoftLabels
-from fedbits.plan import CLOSE, Candidates, largest_within
+from fedbits.plan import CLOSE, Candidates, evenly, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
 _WEAKEST, _STRONGEST = 1e-4, 1e4  # trade-offs that change nothing, and at which hardly a bit is left
@@ -21,18 +21,31 @@ _ALIKE = 1.001  # trade-offs that are not told apart
 _TRIALS = 14
 
 
-def check_budget(starting: DistilledSet, budget: int) -> None:
+def check_budget(starting: DistilledSet, budget: int, may_shrink: bool = False) -> None:
     """Refuse a budget before the work of optimisation.
 
+    Args:
+        may_shrink: whether the set may lose samples, if only one of each class is left.
+
     Raises:
-        BudgetError: the starting set does not fit, even re-quantised to hardly a bit; it names the size
-            that would do, which depends on nothing that optimisation changes.
+        BudgetError: the starting set does not fit, even re-quantised as far as its form bears; it names the
+            size that would do, which depends on nothing that optimisation changes.
     """
-    smallest = min(len(encode(starting)), len(encode(_tightened(starting, _STRONGEST))))
+    smallest, advice = len(encode(starting)), "(--ipc) or bits (--bits)"
+    if smallest <= budget:
+        return
+    if starting.parameterization.most_tightened < 1:
+        least = _thinned(starting, 0) if may_shrink else starting
+        smallest = len(encode(least))
+        if smallest <= _bearable(least, budget):
+            return
+        advice = "(--ipc) or an [epitome] of fewer tokens, width and nonzeros"
+    else:
+        smallest = min(smallest, len(encode(_tightened(starting, _STRONGEST))))
     if smallest > budget:
         raise BudgetError(
             f"{len(starting)} samples do not fit a budget of {budget:,} bytes: the smallest that would do is "
-            f"{smallest:,} bytes, or give fewer samples (--ipc) or bits (--bits)"
+            f"{smallest:,} bytes, or give fewer samples {advice}"
         )
 
 
@@ -43,19 +56,78 @@ def fit(
 
     (Float32 samples are stored whole: of those as many as fit.)
 
-    A set that is too large is re-quantised at a rate-distortion trade-off that just fits; one that is too
-    small gets further real samples. Should no trade-off fit, ``starting`` is what is left: it does, by
-    :func:`check_budget`.
+    A set that is too large is re-quantised at a rate-distortion trade-off that just fits, once it has lost
+    samples where its form bears no more and it ``may_grow``; one that is too small gets further real samples.
+    Should nothing fit, ``starting`` is what is left: it does, by :func:`check_budget`.
     """
-    if may_grow and len(encode(distilled)) < FILL * budget:
-        distilled = _grow(distilled, candidates, budget)
-    for candidate in (distilled, starting):
-        size = len(encode(candidate))
-        if size <= budget:
-            return candidate
-        if len(encode(_tightened(candidate, _STRONGEST))) <= budget:
-            return _tighten(candidate, size, budget)
+    if may_grow:
+        distilled = _thinned(distilled, budget)
+        if len(encode(distilled)) < FILL * budget:
+            return _squeezed(_grow(distilled, candidates, budget), budget, False) or distilled
+    for gently in (True, False):
+        for one in (distilled, starting):
+            fitting = _squeezed(_thinned(one, budget) if may_grow else one, budget, gently)
+            if fitting is not None:
+                return fitting
     raise AssertionError("check_budget comes first")
+
+
+def _squeezed(distilled: DistilledSet, budget: int, gently: bool) -> DistilledSet | None:
+    """The set in at most ``budget`` bytes; None where it cannot be, or (``gently``) not without harm."""
+    size = len(encode(distilled))
+    if size <= budget:
+        return distilled
+    if gently and size > _bearable(distilled, budget):
+        return None
+    if len(encode(_tightened(distilled, _STRONGEST))) > budget:
+        return None
+    return _tighten(distilled, size, budget)
+
+
+def _bearable(distilled: DistilledSet, budget: int) -> float:
+    """Bytes of sets like this one that are tightened to ``budget`` without harm."""
+    most = distilled.parameterization.most_tightened
+    if most >= 1:
+        return math.inf
+    blob = encode(distilled)
+    bits = ledger(blob).components
+    shared = len(blob) - (bits["positions"] + bits["coefficients"]) / 8
+    return budget + most * max(0.0, budget - shared)
+
+
+def _thinned(distilled: DistilledSet, budget: int) -> DistilledSet:
+    """As many samples of the set as can be tightened to ``budget`` without harm; one of each class at least.
+
+    Those of the largest classes go first, the last of a class before the others.
+    """
+    most = _bearable(distilled, budget)
+    if most == math.inf or len(encode(distilled)) <= most:
+        return distilled
+    have = distilled.class_counts()
+
+    def with_total(total: int) -> DistilledSet:
+        return _first(distilled, evenly(have, total))
+
+    def size(total: int) -> int:
+        return len(encode(with_total(total)))
+
+    least = sum(count > 0 for count in have)
+    return with_total(largest_within(size, least, len(distilled), int(most)))
+
+
+def _first(distilled: DistilledSet, counts: tuple[int, ...]) -> DistilledSet:
+    """The first ``counts`` samples of each class."""
+    classes = torch.arange(len(distilled)).split(distilled.class_counts())
+    index = torch.cat([places[:count] for places, count in zip(classes, counts, strict=True)])
+    stored, soft = distilled.parameterization.selected(index), distilled.soft_labels
+    return DistilledSet(
+        distilled.spec,
+        stored,
+        list(counts),
+        distilled.recipe,
+        None if soft is None else soft.selected(index),
+        distilled.learning_rate,
+    )
 
 
 def _tightened(distilled: DistilledSet, strength: float) -> DistilledSet:

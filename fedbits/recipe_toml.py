@@ -24,6 +24,7 @@ import tomli_w
 from fedbits import recipes
 from fedbits.errors import ConfigError
 from fedbits.matching import OBJECTIVES
+from fedbits.parameterization import EpitomeConfig
 from fedbits.quantization import QUANTIZERS
 from fedbits.recipes import Recipe
 
@@ -36,6 +37,19 @@ A fedbits recipe: everything that shapes a distilled set. Save it as a file, cha
 fedbits distill --data DATA --budget 1KiB/class --recipe FILE.toml
 What is left out keeps its default; ipc, bits and factor are then chosen for the budget. A file may also
 begin with base = "quadd", or another recipe's name, and hold only what differs; "none" takes a value away."""
+_ABOUT_EPITOMES = """\
+Samples are sparse codes over tokens that all share; bits, factor, transform and [quantizer] shape pixels, and
+have no say here."""
+_ABOUT_PLANNED = """\
+There is no table [epitome]: its settings are chosen for the budget, and 'fedbits inspect' shows those of a
+set. To choose them yourself, give at least these four (patch is a side, or numbers of a flat sample):
+[epitome]
+tokens = 32
+width = 16
+nonzeros = 6
+patch = 28"""
+# Settings that hang on the data and the budget: no default of theirs would do.
+_NEEDED: dict[type, tuple[str, ...]] = {EpitomeConfig: ("tokens", "width", "nonzeros", "patch")}
 
 
 # ---------------------------------------------------------------------------------------------- by reference
@@ -62,12 +76,16 @@ def requantized(recipe: Recipe, name: str | None) -> Recipe:
     """``recipe`` with the quantiser ``name`` instead of its own, whose other settings stay; None: as it is.
 
     Raises:
-        ConfigError: no such quantiser.
+        ConfigError: no such quantiser, or ``recipe`` stores no pixels.
     """
     if name is None:
         return recipe
     if name not in QUANTIZERS:
         raise ConfigError(_unknown("quantizer", name, name, list(QUANTIZERS)))
+    if recipe.storage != "pixel":
+        raise ConfigError(
+            f"quantizer is {name!r}: it shapes pixels, but the storage is {recipe.storage!r}; leave it out"
+        )
     return replace(recipe, quantizer=replace(recipe.quantizer, name=name))  # type: ignore[arg-type]
 
 
@@ -99,6 +117,9 @@ def load(path: Path) -> Recipe:
 
 def dumps(recipe: Recipe, about: str = _ABOUT) -> str:
     """``recipe`` as TOML under the comment ``about``; :func:`loads` gives an equal one."""
+    if recipe.storage == "epitome":
+        planned = [_ABOUT_PLANNED] if recipe.epitome is None else []
+        about = "\n".join([about, _ABOUT_EPITOMES, *planned])
     text = tomli_w.dumps(tree(recipe))
     # tomli-w puts each item on its own line; a newline inside a string is escaped, so this is an array
     short = re.sub(
@@ -170,6 +191,10 @@ def _read_table(kind: type, table: Mapping[str, Any], where: str, start: Any) ->
             extra = (BASE,) if kind is Recipe else (KIND,) if kind in _KINDS else ()
             raise ConfigError(_unknown("key", place, key, [*names, *extra]))
         given[key] = _read(hints[key], value, place, before.get(key))
+    for name in _NEEDED.get(kind, ()) if start is None else ():
+        if name not in given:
+            needed = ", ".join(_NEEDED[kind])
+            raise ConfigError(f"{where} lacks the key {name!r}: it needs {needed}, or leave out the table")
     for name in names:
         if name not in given and name not in before:
             raise ConfigError(f"{where or 'the recipe'} lacks the key {name!r}")

@@ -178,7 +178,7 @@ _RECIPES = (
     Recipe(
         "quadd",
         "distribution matching with a uniform quantiser inside the loop",
-        steps=600,
+        steps=400,
         quantizer=_LEVELS,
         objective=_MATCHING,
         overfill=0.95,
@@ -186,7 +186,7 @@ _RECIPES = (
     Recipe(
         "bcdc",
         "the same with BCDC's differentiable quantiser and quantisation penalty",
-        steps=600,
+        steps=400,
         quantizer=_CELLS,
         penalty=1e-4,
         objective=_MATCHING,
@@ -195,7 +195,7 @@ _RECIPES = (
     Recipe(
         "ptq",
         "the same, but quantised only after the optimisation (post-training quantisation)",
-        steps=600,
+        steps=400,
         quantizer=QuantizerConfig("post"),
         objective=_MATCHING,
         overfill=0.95,
@@ -203,7 +203,7 @@ _RECIPES = (
     Recipe(
         "speed",
         "sparse codes over tokens that all samples share, a small network that makes samples of them",
-        steps=600,
+        steps=400,
         storage="epitome",
         objective=_MATCHING,
     ),

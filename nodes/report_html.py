@@ -290,7 +290,9 @@ def _sheet(node: Facts, picture: bytes) -> str:
     last = next(entry for entry in reversed(node["rounds"]) if entry["code"] == "ok")
     sent = last["sent"]
     text = f"{sent['samples']:,} samples"
-    if "bits" in sent:
+    if sent.get("parameterization") == "epitome":
+        text += f" · sparse codes over {sent['tokens']} tokens"
+    elif "bits" in sent:
         text += f" · {sent['bits']} bits a value"
     if sent.get("factor", 1) != 1:
         text += f" · stored at 1/{sent['factor']} of the side"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from making import message_of, packed, small_blob
+from making import make_data, message_of, packed, small_blob
+from storing import in_epitome
 
 from fedbits.coding import CODERS
-from fedbits.container import inspect, ledger
+from fedbits.coding.weights import QuantisedTensor, encode_weights
+from fedbits.container import encode, inspect, ledger
 from fedbits.errors import FormatError
 from fedbits.wire import distilled_set_pb2 as pb
 
@@ -91,6 +94,48 @@ def _many_floats(message: pb.DistilledSet) -> None:
     message.floats.SetInParent()
     message.task_described.shape[:] = (2, 60, 60)
     message.class_counts[:] = [50]
+
+
+_SIZES = {"tokens": 2, "width": 2, "heads": 2, "blocks": 1, "nonzeros": 3, "patch": 2, "bits": 3}
+EPITOME = encode(
+    in_epitome(make_data((2, 3, 4), [2, 1, 2]), 2, **_SIZES)
+)  # of the same task and counts as BLOB
+
+
+def _epitome(**fields: Any) -> Change:
+    """A valid epitome in place of what there is, and then other ``fields``."""
+
+    def change(message: pb.DistilledSet) -> None:
+        valid = message_of(EPITOME)
+        message.epitome.CopyFrom(valid.epitome)
+        message.stream = valid.stream
+        for name, value in fields.items():
+            if name == "stream":
+                message.stream = value
+            elif name == "fraction_bits":
+                message.epitome.fraction_bits[:] = value
+            else:
+                setattr(message.epitome, name, value)
+
+    return change
+
+
+def _tensors(place: int, largest: int, fraction_bits: int = 4, width: int = 2) -> bytes:
+    """The network of :data:`EPITOME`, of zeros, but for one tensor of ``largest`` throughout."""
+    square, row = (width, width), (width,)
+    shapes = [square, row, row, row, square, row, square, row, row, row, (8, width), (8,)]
+    sizes = [largest * (number == place) for number in range(len(shapes))]
+    bits = [fraction_bits if number == place else 4 for number in range(len(shapes))]
+    return encode_weights(
+        [
+            QuantisedTensor(np.full(*of), b)
+            for of, b in zip(zip(shapes, sizes, strict=True), bits, strict=True)
+        ]
+    )
+
+
+def _tokens(largest: int) -> bytes:
+    return encode_weights([QuantisedTensor(np.full((2, 2), largest), 4)])
 
 
 def _lengths(*lengths: int) -> Change:
@@ -212,6 +257,42 @@ CORRUPT: dict[str, Change] = {
     "a high band with a step of 0": lambda m: _banded(2)(m) or _with_grid(0, 1, 0, 1, 0, 1, 0, 0)(m),
     "a transform of flat samples": lambda m: _banded(2)(m) or _shape(2)(m),
     "a transform of a side of 257": lambda m: _banded(2)(m) or _by_counts(_shape(2, 1, 257))(m),
+    **{
+        f"an epitome of {value} {name}": _epitome(**{name: value})
+        for name, beyond in {
+            "tokens": 4097,
+            "width": 1025,
+            "heads": 3,
+            "blocks": 17,
+            "patch": 257,
+            "nonzeros": (1 << 20) + 1,
+            "bits": 9,
+            "coder": 8,
+        }.items()
+        for value in (0, beyond, 2**32 - 1)
+        if (name, value) not in (("blocks", 0), ("coder", 0))  # which exist
+    },
+    "an epitome of 1 bit": _epitome(bits=1),
+    "an epitome with a step too few": _epitome(fraction_bits=[1]),
+    "an epitome with a step too many": _epitome(fraction_bits=[1] * 3),
+    "an epitome with a step too large": _epitome(fraction_bits=[1, -17]),
+    "an epitome with a step too small": _epitome(fraction_bits=[48, 1]),
+    "an epitome with far steps": _epitome(fraction_bits=[2**31 - 1, -(2**31)]),
+    "an epitome with more coefficients than it says": _epitome(nonzeros=1),
+    "an epitome of coefficients that none can be": _epitome(coder=0, stream=bytes(100)),
+    "an epitome of a stream of ones": _epitome(stream=b"\xff" * 100),
+    "an epitome with tokens of ones": _epitome(token_weights=b"\xff" * 40),
+    "an epitome with weights of ones": _epitome(network_weights=b"\xff" * 40),
+    "an epitome without weights": _epitome(network_weights=b""),  # all are zeros, at a step of 2^16
+    "an epitome with a token too large": _epitome(token_weights=_tokens((1 << 23) + 1)),
+    "an epitome with a far token": _epitome(token_weights=_tokens(2**31 - 1)),
+    **{
+        f"an epitome with tensor {place} too large": _epitome(network_weights=_tensors(place, -(1 << 23) - 1))
+        for place in range(12)
+    },
+    "an epitome with a row too large": _epitome(network_weights=_tensors(10, (1 << 23) - 1, -16)),
+    "an epitome with a gain too fine": _epitome(network_weights=_tensors(2, 1, 31)),
+    "an epitome with a gain too coarse": _epitome(network_weights=_tensors(8, 1, -1)),
     "floats that are no numbers": _floats(b"\xff" * 500),
     "a grid too long": _with_grid(0, 1, 0, 1, 0, 1),
     "a grid that is no number": _with_grid(np.nan, 1, 0, 1),
@@ -226,6 +307,13 @@ TOO_MUCH: dict[str, Change] = {
     "vast samples": _shape(2, (1 << 24) - 1, (1 << 24) - 1),
     "large samples, many": _large_samples(2, 512, 512),
     "one sample of many positions": _shape(2, 2000, 2000),
+    "an epitome of vast samples": lambda m: _epitome()(m) or _shape(2, (1 << 24) - 1, (1 << 24) - 1)(m),
+    "an epitome of the largest network": _epitome(width=1024, blocks=16),
+    "an epitome of all there is": _epitome(tokens=4096, width=1024, blocks=16, patch=256),
+    "an epitome of the most coefficients": lambda m: (
+        _epitome(tokens=4096, patch=1)(m) or _shape(2, 2000, 2000)(m)
+    ),
+    "an epitome of 2^32 - 1 of each class": lambda m: _epitome()(m) or _counts(2**32 - 1)(m),
     "vast samples of floats": lambda m: _floats(b"")(m) or _shape(2, (1 << 24) - 1, (1 << 24) - 1)(m),
 }
 STARVED: dict[str, Change] = {
@@ -236,6 +324,10 @@ STARVED: dict[str, Change] = {
     "streams of many classes": _many_classes_of_their_own,
     "a long row": _by_counts(_shape(2, 1, 60_000)),
     "sides that mixing would take long for": _shape(2, 70, 70),
+    "an epitome of many weights": _epitome(width=64),
+    "an epitome of many coefficients": _epitome(tokens=600),
+    "an epitome of many samples": lambda m: _epitome(coder=1)(m) or _counts(100_000)(m),
+    "an epitome of large patches": _epitome(patch=128, width=2, blocks=0),
     "many floats": _many_floats,
     "many coefficients": _many_coefficients,
 }

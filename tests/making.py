@@ -27,6 +27,8 @@ from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.pixel import PixelConfig
 from fedbits.wire import distilled_set_pb2 as pb
 
+TINY_EPITOME: dict[str, Any] = {"tokens": 4, "width": 2, "heads": 2, "nonzeros": 2, "fit_steps": 10}
+
 
 def make_spec(shape: tuple[int, ...], classes: int = 3, dtype: str = "uint8", name: str = "made") -> DataSpec:
     """A spec with a normalisation of its own for every channel or feature."""
@@ -50,6 +52,8 @@ def make_data(shape: tuple[int, ...], counts: list[int], seed: int = 0, dtype: s
 def tiny_recipe(name: str, **settings: Any) -> recipes.Recipe:
     """A recipe that takes milliseconds a step (and a few steps, where it takes any)."""
     recipe = recipes.get(name)
+    if recipe.epitome is not None:
+        settings = {"epitome": replace(recipe.epitome, **TINY_EPITOME), "ipc": 2, **settings}
     settings = {"steps": 3 if recipe.steps else 0, "objective": _tiny(recipe.objective), **settings}
     return recipes.get(name, **settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,12 @@ from torch import Tensor
 from fedbits.data import DataSpec, TensorData
 from fedbits.distilled_set import DistilledSet
 from fedbits.labels import SoftLabels
-from fedbits.parameterization import FloatParameterization, PixelParameterization
+from fedbits.parameterization import (
+    EpitomeConfig,
+    EpitomeParameterization,
+    FloatParameterization,
+    PixelParameterization,
+)
 from fedbits.parameterization.pixel import shrink
 from fedbits.parameterization.transform import forward
 from fedbits.quantization import FixedQuantizer, Grid
@@ -77,3 +83,13 @@ def transformed(
 ) -> DistilledSet:
     """A set of what ``stored`` holds."""
     return DistilledSet(spec or stored.spec, stored, list(counts), "random")
+
+
+def in_epitome(data: TensorData, per_class: int = 2, seed: int = 0, **settings: Any) -> DistilledSet:
+    """As many samples as the first of each class, of an epitome whose every number is random."""
+    counts, config = first_samples(data, per_class)[1], EpitomeConfig(**settings)
+    form, draws = config.form(data.spec), torch.Generator().manual_seed(seed)
+    shapes = [(sum(counts), *form.codes), form.token_shape, *form.network_shapes]
+    codes, tokens, *network = (0.5 * torch.randn(shape, generator=draws) for shape in shapes)
+    stored = EpitomeParameterization(data.spec, config, codes, tokens, network)
+    return DistilledSet(data.spec, stored, counts, "random")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from fresh import in_fresh_process
 from golden import reader
-from hostile import BLOB, STARVED, TOO_MUCH, changed, inspects_or_refuses
+from hostile import BLOB, EPITOME, STARVED, TOO_MUCH, changed, inspects_or_refuses
 from making import by_coder, make_set, make_spec, message_of, packed
 
 from fedbits import container
-from fedbits.container import DecodeLimits, decode, encode
+from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import TensorData
 from fedbits.errors import CorruptError, LimitError
 from fedbits.wire import distilled_set_pb2 as pb
@@ -39,6 +40,7 @@ from pathlib import Path
 from fedbits import decode, encode
 from fedbits.wire import distilled_set_pb2 as pb
 from making import make_data, packed
+from fuzz.corpus_epitomes import epitome
 from storing import as_floats
 
 def peak(name):
@@ -54,12 +56,15 @@ def blob(count, side, factor_log2, form="pixel"):
     message = pb.DistilledSet(task_described=task, class_counts=[count], pixel=pixel, stream=stream)
     if form == "dct":
         message.pixel.transform, message.pixel.band, message.pixel.grid = 1, 3, grid * 2
+    if form == "epitome":
+        return epitome((1, side, side), count, 2, 2, blocks=1, patch=14, length=8192)
     if form == "floats":
         return encode(as_floats(make_data((1, side, side), [count]), count))
     return packed(message)
 
 forms = [(7000, 28, 0, "pixel"), (7000, 28, 1, "pixel"), (4, 1024, 3, "pixel")]
 forms += [(7000, 28, 0, "dct"), (7000, 28, 1, "dct"), (90, 256, 0, "dct"), (7000, 28, 0, "floats")]
+forms += [(7000, 28, 0, "epitome")]
 for count, side, factor_log2, form in forms:
     decode(blob(1, side, factor_log2, form)).raw()
     sent, received = blob(count, side, factor_log2, form), None
@@ -78,14 +83,31 @@ def test_decoding_takes_little_memory_besides_the_set() -> None:
     """Symbols with their margins (1.3 bytes a number), samples (4), those as the data is (1), 24 MiB.
 
     And coefficients (4), from which samples are made. Floats are four symbols a number, and their stream is
-    as large as they are: it is in the blob, in the message, and twice where it is read.
+    as large as they are: it is in the blob, in the message, and twice where it is read. Epitomes have hardly
+    any symbols here, but tensors of 8 bytes a number while patches are made, up to 32 MiB.
     """
-    besides = {"pixel": 1.3, "dct": 1.3 + 4, "floats": 4 * 1.3 + 4 * 4}
+    besides = {"pixel": 1.3, "dct": 1.3 + 4, "floats": 4 * 1.3 + 4 * 4, "epitome": 4 * 32 / 21}
     for line in in_fresh_process(MEMORY).splitlines():
         form, *sizes = line.split()
         peak, samples = map(int, sizes)
         assert samples >= 16
         assert peak <= (4 + besides[form] + 1) / 4 * samples + 24, line
+
+
+def test_the_work_of_networks_too_large_is_not_even_computed() -> None:
+    """To add it up took minutes for those of a million channels, whose numbers alone no limit admits."""
+    blob = changed(TOO_MUCH["an epitome of all there is"])
+    work = "fedbits.parameterization.epitome.stream.weights_work"
+    with mock.patch(work, side_effect=AssertionError), pytest.raises(LimitError, match="numbers"):
+        decode(blob)
+
+
+def test_a_ledger_that_reads_its_stream_keeps_limits() -> None:
+    assert sum(ledger(EPITOME).components.values()) == 8 * len(EPITOME)
+    for read in (ledger, inspect):
+        with pytest.raises(LimitError, match="work"):
+            read(EPITOME, DecodeLimits(work=1000))
+        read(BLOB, DecodeLimits(work=1000))  # of which nothing is read
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from stopping import StopAt
 from fedbits import networks
 from fedbits import optimise as optimising
 from fedbits.budget import Budget
-from fedbits.container import decode, encode
+from fedbits.container import decode, encode, ledger
 from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import evaluate, protocol
+from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization.epitome import stored
 from fedbits.progress import SILENT
 from fedbits.quantization import QuantizerConfig
 from fedbits.quantization.base import QuantizerName
@@ -187,3 +189,35 @@ def test_every_quantizer_takes_flat_samples(quantizer: QuantizerName) -> None:
     data = make_data((12,), [25, 2, 9], dtype="float32")
     blob = encode(distill(data, tiny_recipe("quadd", quantizer=config, bits=3), Budget(200)))
     assert 0.95 * 200 <= len(blob) <= 200
+
+
+EPITOME = EpitomeConfig(tokens=4, width=4, heads=2, nonzeros=3, patch=4, fit_steps=10)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (12,)])
+@pytest.mark.parametrize("name", ["dc", "dsa", "dm", "mtt", "datm", "bcdc-bilevel"])
+def test_epitomes_under_every_objective(name: str, shape: tuple[int, ...]) -> None:
+    data = make_data(shape, [20, 0, 20], dtype="uint8" if len(shape) > 1 else "float32")
+    recipe = replace(tiny_recipe(name), storage="epitome", bits=None, epitome=EPITOME, penalty=1e-4)
+    distilled = distill(data, recipe, Budget(500))
+    blob = encode(distilled)
+    received = decode(blob)
+    assert len(blob) <= 500 and ledger(blob).total_bits == 8 * len(blob)
+    assert torch.equal(received.raw(), distilled.raw())
+    assert (received.soft_labels is not None) == (name == "datm")
+    assert (received.learning_rate is not None) == (name in ("mtt", "datm"))
+
+
+def test_a_resumed_epitome_is_as_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (optimising, stored):
+        monkeypatch.setattr(module, "REFRESH", 2)
+    monkeypatch.setattr(stored, "EXACT_EVERY", 2)
+    monkeypatch.setattr(optimising, "CHECKPOINT_EVERY", 4)
+    path = tmp_path / "checkpoint"
+    recipe = tiny_recipe("speed", steps=11, epitome=EPITOME)
+    whole = encode(distill(DATA, recipe, Budget(350), seed=3))
+    for stop, resume in ((6, False), (9, True)):
+        with pytest.raises(KeyboardInterrupt):
+            distill(DATA, recipe, Budget(350), seed=3, checkpoint=path, resume=resume, progress=StopAt(stop))
+    resumed = distill(DATA, recipe, Budget(350), seed=3, checkpoint=path, resume=True)
+    assert encode(resumed) == whole

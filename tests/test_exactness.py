@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from fedbits.coding import CODERS
+from fedbits.coding.grid import OWN
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from exact_blobs import forms
-from exactness import Environment, compare, environments, mismatches, write_blobs
+from exact_epitomes import epitome_forms
+from exactness import EPITOMES, Environment, compare, environments, mismatches, write_blobs
 
 FRESH = 20
 
@@ -26,7 +28,7 @@ def test_all_environments_decode_the_same(tmp_path: Path) -> None:
     assert result["broken"] == 0, [row["broken"] for row in result["by environment"].values()]
     assert result["which"] == []
     assert result["mismatches"] == 0
-    assert result["blobs"] == FRESH + result["golden"]
+    assert result["blobs"] == FRESH + int(EPITOMES * FRESH) + result["golden"]
     assert result["golden"] >= 5
     assert result["digests compared"] >= 4 * 2 * result["blobs"]
 
@@ -59,6 +61,16 @@ def test_forms_are_the_same_every_time_and_of_every_kind() -> None:
     assert {form.config.quantizer.scope for form in chosen} == {"channel", "tensor"}
     assert {form.spec.dtype for form in chosen} == {"uint8", "float32"}
     assert {form.spec.shape[0] for form in chosen if form.spec.is_grid} >= {1, 3}
+
+
+def test_epitomes_are_the_same_every_time_and_of_every_form() -> None:
+    chosen = list(epitome_forms(200, seed=0))
+    assert chosen == list(epitome_forms(200, seed=0))
+    assert {form.coder for form in chosen} == set(CODERS) - {OWN}
+    assert {form.config.bits for form in chosen} == set(range(2, 9))
+    assert {form.config.blocks for form in chosen} == {0, 1, 2}
+    assert {form.config.heads for form in chosen} == {1, 2, 3}
+    assert {form.per_class for form in chosen} == {form.spec.is_grid for form in chosen} == {True, False}
 
 
 @pytest.mark.parametrize("threads", [1, 2])

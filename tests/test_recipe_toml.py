@@ -11,6 +11,7 @@ from fedbits import recipe_toml, recipes
 from fedbits.errors import ConfigError
 from fedbits.matching import OBJECTIVES
 from fedbits.matching.pool import PoolConfig
+from fedbits.parameterization import EpitomeConfig
 from fedbits.quantization import QuantizerConfig
 
 
@@ -134,3 +135,50 @@ def test_another_quantizer():
     assert recipe_toml.requantized(quadd, "post").quantizer == replace(quadd.quantizer, name="post")
     with pytest.raises(ConfigError, match=r"unknown quantizer 'unifrom' \(did you mean 'uniform'\?\)"):
         recipe_toml.requantized(quadd, "unifrom")
+
+
+def test_epitomes_are_planned_or_complete():
+    text = recipe_toml.dumps(recipes.get("speed"))
+    assert "no table [epitome]" in text and "fedbits inspect" in text and "epitome" not in tomllib.loads(text)
+    assert "no table [epitome]" not in recipe_toml.dumps(recipes.get("speed-tm"))
+    comment = text[text.index("# [epitome]") :].partition("\n\n")[0]
+    read = recipe_toml.loads('base = "speed"\n' + comment.replace("# ", ""))
+    assert read.epitome == EpitomeConfig(tokens=32, width=16, nonzeros=6, patch=28)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'base = "speed"\n[epitome]\ntokens = 8',
+            "epitome lacks the key 'width': it needs tokens, width, nonz",
+        ),
+        (
+            "[epitome]\ntokens = 8\nwidth = 4\nnonzeros = 2\npatch = 4",
+            "storage is 'pixel': expected 'epitome'",
+        ),
+        (
+            'base = "speed-tm"\n[epitome]\nheads = 5',
+            "heads of the epitome is 5: expected a divisor of width 96",
+        ),
+        ('base = "speed"\nbits = 3', "bits is 3: it shapes pixels"),
+    ],
+)
+def test_wrong_epitomes(text, message):
+    with pytest.raises(ConfigError, match=message):
+        recipe_toml.loads(text)
+
+
+def test_epitomes_are_laid_over_that_of_the_base():
+    published = recipes.get("speed-tm").epitome
+    assert recipe_toml.loads('base = "speed-tm"\n[epitome]\ntokens = 8').epitome == replace(
+        published, tokens=8
+    )
+    assert recipe_toml.loads('base = "speed-tm"\nepitome = "none"').epitome is None
+
+
+def test_quantizers_are_for_pixels():
+    with pytest.raises(
+        ConfigError, match="quantizer is 'apot': it shapes pixels, but the storage is 'epitome'"
+    ):
+        recipe_toml.requantized(recipes.get("speed"), "apot")

@@ -16,6 +16,7 @@ from fedbits import recipe_toml, recipes
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import protocol
+from fedbits.parameterization import EpitomeConfig
 from fedbits.sweep import SweepConfig, best_by_group, measure, plots, ranked, report, run
 from fedbits.sweep.grid import budget_text
 from fedbits.sweep.result import Outcome, Result
@@ -247,6 +248,32 @@ def made_up(settings):
         outcome = Outcome(None, 100 * point.bits + number, samples, (accuracy, accuracy + 0.01))
         results.append(Result(point, Outcome(reason="too small") if point.bits == 8 else outcome))
     return tuple(results)
+
+
+def test_epitomes_have_no_bits_and_are_tried_once(tmp_path):
+    recipes_ = (tiny_recipe("speed"), *RANDOM)
+    grid = config(recipes=recipes_, bits=(2, 32), factors=(1, 2), quantizers=("uniform", "apot"))
+    points = [point for point in grid.points() if point.recipe.name == "speed"]
+    assert len(points) == 1 and len(grid.points()) == 1 + 2 * 2 + 1
+    (point,) = points
+    assert (point.bits, point.factor, point.quantizer) == (None, None, None)
+    assert point.complete() == replace(recipes_[0], steps=2)
+    assert point.form == point.quantizer_name == "sparse codes" and "None" not in point.key
+    result = Result(point, Outcome(400, 390, 12, (0.5,)))
+    assert result.spot == "sparse codes, 12 samples"
+    assert Result.of_record(point, json.loads(json.dumps(result.record()))) == result
+    assert report.table([result], {})[0][2:5] == ["sparse codes", "-", "-"]
+    others = [Result(one, Outcome(400, 380, 20, (0.4,))) for one in grid.points() if one.bits]
+    for results in ([result], [result, *others]):
+        assert len(plots.write(results, tmp_path, "made")) == 2
+
+
+def test_an_epitome_is_measured(data, tmp_path):
+    small = EpitomeConfig(tokens=4, width=2, nonzeros=2, patch=8, fit_steps=5)
+    recipe = tiny_recipe("speed", epitome=small)
+    sweep = run(data, config(recipes=(recipe,), bits=(1, 2)), tmp_path)
+    (result,) = sweep.results
+    assert result.done and result.outcome.bytes <= 400
 
 
 @pytest.mark.parametrize(

@@ -57,22 +57,28 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     each = f"{span} of each class" + (f"; {absent} classes have none" if absent else "")
     shape = " x ".join(str(side) for side in facts["shape"])
     alone = ", each class by itself" if facts["per_class"] else ""
-    return {
+    rows = {
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
         "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
         "values": f"{_form(facts)}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
+    if facts["storage"] == "epitome":
+        numbers = facts["float32_equivalents"]
+        times = f"{4 * numbers / facts['bytes']:.1f} times these bytes"
+        rows["by the paper"] = f"{numbers:,.0f} float32 numbers (SPEED, Eq. 7), {times}"
+    return rows
 
 
 def _form(facts: Mapping[str, Any]) -> str:
     """What values are."""
     if facts["storage"] == "epitome":
+        blocks = f"{facts['blocks']} block" + ("" if facts["blocks"] == 1 else "s")
         heads = "" if facts["heads"] == 1 else f" and head of {facts['heads']}"
         codes = f"at most {facts['nonzeros']} coefficients of {facts['bits']} bits a sample{heads}"
-        shared = f"{facts['tokens']} tokens of {facts['width']}, {facts['blocks']} blocks"
-        return f"{codes}, {shared}, patches of side {facts['patch']}"
+        shared = f"{facts['tokens']} tokens of {facts['width']}, {blocks}"
+        return f"{codes}, {shared}, patches of {_patch(facts)}"
     each = f"{facts['bits']} bits each"
     if facts["storage"] == "floats":
         return f"{each} (float32)"
@@ -80,6 +86,12 @@ def _form(facts: Mapping[str, Any]) -> str:
     transformed = " of the cosine transform" if facts["transform"] == "dct" else ""
     stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
     return each + spaced + transformed + stored
+
+
+def _patch(facts: Mapping[str, Any]) -> str:
+    """What a patch covers; the samples of grids have channels, height and width."""
+    patch = facts["patch"]
+    return f"{patch} x {patch}" if len(facts["shape"]) == 3 else f"{patch} numbers"
 
 
 def print_ledger(components: Mapping[str, int]) -> None:

@@ -62,7 +62,9 @@ def sweep(
             show_default=False,
         ),
     ] = None,
-    bits: Annotated[str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats.")] = "1,2,3,4",
+    bits: Annotated[
+        str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; no matter to epitomes.")
+    ] = "1,2,3,4",
     factors: Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")] = "1",
     ipc: Annotated[
         str | None,

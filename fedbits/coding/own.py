@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from fedbits.coding.weights import QuantisedTensor, code_weights
 from fedbits.errors import CorruptError
 
 HIDDEN = range(1, 65)  # widths of the hidden layer
-_FRACTIONS = (WEIGHT_BITS, WEIGHT_BITS + ACTIVATION_BITS)  # of weights and of biases, as they are used
+FRACTIONS = (WEIGHT_BITS, WEIGHT_BITS + ACTIVATION_BITS)  # of weights and of biases, as they are used
 
 
 class OwnNetwork:
@@ -46,7 +47,7 @@ class OwnNetwork:
         width = HIDDEN[int(coder.code(hidden, np.ones((1, len(HIDDEN)), np.int64))[0])]
         shapes = _shapes(self._channels, width)
         tensors = None if network is None else _tensors(network)
-        self._network = EntropyNetwork(_layers(code_weights(coder, shapes, tensors)))
+        self._network = EntropyNetwork(as_layers(code_weights(coder, shapes, tensors)))
 
     def code(self, coder: SymbolCoder, view: View, symbols: Symbols | None) -> Symbols:
         return code_view(coder, view, symbols, self._levels, self._expectation)
@@ -75,7 +76,7 @@ def _tensors(network: EntropyNetwork) -> list[QuantisedTensor]:
     """Weights and biases, layer after layer, less the trailing zero bits that all of each share."""
     tensors = []
     for layer in network.layers:
-        for values, fraction in zip((layer.weights, layer.bias), _FRACTIONS, strict=True):
+        for values, fraction in zip((layer.weights, layer.bias), FRACTIONS, strict=True):
             integers = np.asarray(values, np.int64)
             shared = int(np.bitwise_or.reduce(integers.reshape(-1)))
             spare = min((shared & -shared).bit_length() - 1, fraction) if shared else fraction
@@ -83,12 +84,17 @@ def _tensors(network: EntropyNetwork) -> list[QuantisedTensor]:
     return tensors
 
 
-def _layers(tensors: list[QuantisedTensor]) -> list[Layer]:
+def as_layers(tensors: Sequence[QuantisedTensor]) -> list[Layer]:
+    """Weights and biases, layer after layer, as a network uses them.
+
+    Raises:
+        CorruptError: they are too large, or have more fractional bits than a network works with.
+    """
     found: list[NDArray[np.int64]] = []
     for number, tensor in enumerate(tensors):
-        spare, bits = _FRACTIONS[number % 2] - tensor.fraction_bits, (15, 31)[number % 2]
+        spare, bits = FRACTIONS[number % 2] - tensor.fraction_bits, (15, 31)[number % 2]
         largest = (1 << bits) - 1
-        if not 0 <= spare <= _FRACTIONS[number % 2] or (abs(tensor.values) > largest >> spare).any():
+        if not 0 <= spare <= FRACTIONS[number % 2] or (abs(tensor.values) > largest >> spare).any():
             raise CorruptError("the stream's network has weights that no network of this format has")
         found.append(tensor.values << spare)
     pairs = zip(found[::2], found[1::2], strict=True)

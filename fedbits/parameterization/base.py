@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ class Parameterization(nn.Module, ABC):
 
     bounded = True  # whether training can trade its bits, by :meth:`rate`
     shrinkable = True  # whether :meth:`tightened` takes fewer bits
+    # Of the bytes of codes, the share that tightening takes without harm; samples had better go before more.
+    most_tightened = math.inf
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -1,13 +1,13 @@
 """What a budget leaves open: how many samples are stored, and in which form."""
 
 from fedbits.plan.base import Plan, start
-from fedbits.plan.candidates import Candidates
+from fedbits.plan.candidates import Candidates, evenly
 from fedbits.plan.epitome import plan_epitome
 from fedbits.plan.pixel import plan_pixels
 from fedbits.plan.within import CLOSE, largest_within
 from fedbits.recipes import Recipe
 
-__all__ = ["CLOSE", "Candidates", "Plan", "largest_within", "make_plan", "start"]
+__all__ = ["CLOSE", "Candidates", "Plan", "evenly", "largest_within", "make_plan", "start"]
 
 
 def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:

@@ -15,6 +15,7 @@ from fedbits.recipe_toml import requantized
 from fedbits.recipes import FLOAT_BITS, Recipe
 
 FLOATS = f"float{FLOAT_BITS}"
+FLOAT_WORDS, CODES = "32-bit floats", "sparse codes"
 
 
 def budget_text(budget: Budget) -> str:
@@ -29,14 +30,22 @@ def budget_text(budget: Budget) -> str:
     return f"{size:.10g}{name}" + ("/class" if unit == "bytes/class" else "")
 
 
+def count(number: int, noun: str) -> str:
+    """``1 bit``, ``1,406 samples``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 @dataclass(frozen=True)
 class Point:
-    """One composition to try: ``recipe`` with a quantiser (None: its own), bits, factor and perhaps ipc."""
+    """One composition to try: ``recipe`` with a quantiser (None: its own), bits, factor and perhaps ipc.
+
+    A recipe that stores an epitome has no quantiser, bits and factor: all three are None.
+    """
 
     recipe: Recipe
     quantizer: str | None
-    bits: int
-    factor: int
+    bits: int | None
+    factor: int | None
     ipc: int | None
     budget: Budget | None
 
@@ -47,9 +56,18 @@ class Point:
 
     @property
     def quantizer_name(self) -> str:
+        if self.recipe.storage == "epitome":
+            return CODES
         if self.bits == FLOAT_BITS:
             return FLOATS
         return self.quantizer or self.recipe.quantizer.name
+
+    @property
+    def form(self) -> str:
+        """What values are, in words."""
+        if self.bits is None:
+            return CODES
+        return FLOAT_WORDS if self.bits == FLOAT_BITS else count(self.bits, "bit")
 
     @property
     def series(self) -> str:
@@ -64,7 +82,8 @@ class Point:
     @property
     def key(self) -> str:
         """A name for files: what people look for, and a digest of all that shapes the point."""
-        parts = [self.recipe.name, self.quantizer_name, f"{self.bits}bit", f"f{self.factor}"]
+        parts = [self.recipe.name, self.quantizer_name]
+        parts += [f"{self.bits}bit", f"f{self.factor}"] if self.bits else []
         parts += [f"ipc{self.ipc}"] if self.ipc else []
         parts += [budget_text(self.budget)] if self.budget else []
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:10]
@@ -76,7 +95,8 @@ class SweepConfig:
     """A grid, and how its points are judged.
 
     Attributes:
-        recipes: to start from; each point replaces its quantiser, bits, factor and ipc.
+        recipes: to start from; each point replaces its quantiser, bits, factor and ipc; of one that stores an
+            epitome, which has only the last of these, ipc alone.
         quantizers: names; empty leaves each recipe its own.
         bits: a value, 1 to 8, or 32 for float32 numbers, which are stored whole (at factor 1, unquantised).
         factors: by which each side is stored smaller: 1, 2, 4, 8.
@@ -125,9 +145,9 @@ class SweepConfig:
         """Each value by itself must be possible with each recipe; whether they are together, we shall see."""
         fields = {"bits": self.bits, "factor": self.factors, "ipc": self.ipcs, "steps": (self.steps,)}
         for recipe in self.recipes:
-            free = replace(recipe, bits=None, factor=None)
+            free = replace(recipe, storage="pixel", epitome=None, bits=None, factor=None)
             for quantizer in self.quantizers:
-                requantized(recipe, quantizer)
+                requantized(free, quantizer)
             for field, values in fields.items():
                 for value in values:
                     replace(free, **{} if value is None else {field: value})  # type: ignore[arg-type]
@@ -146,9 +166,12 @@ class SweepConfig:
         for budget, recipe, quantizer, ipc, factor, bits in grid:
             if self.steps is not None and recipe.steps:
                 recipe = replace(recipe, steps=self.steps)
-            if bits == FLOAT_BITS:
-                quantizer, factor = None, 1
-            points.append(Point(recipe, quantizer, bits, factor, ipc, budget))
+            if recipe.storage == "epitome":
+                points.append(Point(recipe, None, None, None, ipc, budget))
+            elif bits == FLOAT_BITS:
+                points.append(Point(recipe, None, bits, 1, ipc, budget))
+            else:
+                points.append(Point(recipe, quantizer, bits, factor, ipc, budget))
         return tuple(dict.fromkeys(points))
 
     def conditions(self) -> dict[str, Any]:

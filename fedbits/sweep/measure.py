@@ -24,7 +24,7 @@ from fedbits.errors import BudgetError, ConfigError, DataError, FedbitsError
 from fedbits.progress import SILENT, Progress, Task
 from fedbits.rng import derive_seed
 from fedbits.sweep.grid import Point, SweepConfig
-from fedbits.sweep.result import Outcome, Result, best_by_group, count, ranked
+from fedbits.sweep.result import Outcome, Result, best_by_group, ranked
 from fedbits.sweep.store import Store
 
 
@@ -69,7 +69,7 @@ class Bench:
         return Result(point, replace(outcome, seconds=round(time.monotonic() - started, 3)))
 
     def _outcome(self, point: Point, progress: Progress) -> Outcome:
-        if point.factor > 1 and not self.training.spec.is_grid:
+        if (point.factor or 1) > 1 and not self.training.spec.is_grid:
             raise ConfigError(f"factor is {point.factor}: flat samples have no sides to shrink, give 1")
         blob = container.encode(self._distil(point, progress))
         received = container.decode(blob)
@@ -161,7 +161,7 @@ def _measured(
 ) -> Iterator[Result]:
     if min(jobs, len(points)) <= 1:
         for point in points:
-            task.advance(0, note=f"{point.series}, {count(point.bits, 'bit')}, {point.group}")
+            task.advance(0, note=f"{point.series}, {point.form}, {point.group}")
             yield bench.measure(point, progress)
         return
     threads = max(1, torch.get_num_threads() // jobs)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedbits.errors import ConfigError
 from fedbits.files import write_atomic
-from fedbits.sweep.grid import Point
+from fedbits.sweep.grid import CODES, Point
 from fedbits.sweep.result import SIZES, Result, best_by_group
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which people tell apart however they see colours; shapes say the same again.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SHAPES = ("o", "s", "^", "D", "v", "P", "X")
+_EPITOME = "h"
 _INK, _DIM, _FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 _STYLE: dict[str, Any] = {
     "font.size": 10.5,
@@ -274,9 +275,11 @@ def samples_bits(results: Sequence[Result], title: str) -> Figure:
 
 @dataclass(frozen=True)
 class _Slots:
-    """Where points of the map stand: side by side for each number of bits, a slot for each factor."""
+    """Where points of the map stand: side by side for each number of bits (None: of an epitome), a slot for
+    each factor.
+    """
 
-    bits: list[int]
+    bits: list[int | None]
     factors: list[int]
     height: float  # inches of a row
 
@@ -285,8 +288,8 @@ class _Slots:
         done = [result.point for result in results if result.done]
         ipcs = {point.ipc for point in done}
         return cls(
-            sorted({point.bits for point in done}),
-            sorted({point.factor for point in done}),
+            sorted({point.bits for point in done}, key=lambda bits: bits or math.inf),
+            sorted({point.factor for point in done if point.factor}) or [1],
             max(3.0, 1.0 + 0.62 * len(ipcs)),
         )
 
@@ -296,8 +299,15 @@ class _Slots:
         return 0.5 + len(self.bits) * (0.22 + (_SPOT + 0.06) * len(self.factors))
 
     def place(self, result: Result) -> float:
-        inner = self.factors.index(result.point.factor) - (len(self.factors) - 1) / 2
+        factor = result.point.factor
+        if factor is None:  # an epitome has its slot for itself
+            return float(self.bits.index(None))
+        inner = self.factors.index(factor) - (len(self.factors) - 1) / 2
         return self.bits.index(result.point.bits) + 0.8 * inner / len(self.factors)
+
+    def shape(self, result: Result) -> str:
+        factor = result.point.factor
+        return _EPITOME if factor is None else _SHAPES[self.factors.index(factor)]
 
 
 def _columns(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -322,7 +332,7 @@ def _draw_panel(
         axes.plot(
             [place],
             [samples],
-            marker=_SHAPES[slots.factors.index(result.point.factor)],
+            marker=slots.shape(result),
             markersize=72 * _SPOT,
             color=colour,
             markeredgecolor=_BEST if chosen else "white",
@@ -341,7 +351,7 @@ def _draw_panel(
             zorder=5,
         )
     axes.set_xlim(-0.6, len(slots.bits) - 0.4)
-    axes.set_xticks(range(len(slots.bits)), [str(bits) for bits in slots.bits])
+    axes.set_xticks(range(len(slots.bits)), ["codes" if bits is None else str(bits) for bits in slots.bits])
     _plain(axes)
     axes.grid(False, axis="x")
 
@@ -368,6 +378,7 @@ def _explain_shapes(figure: Figure, slots: _Slots) -> None:
 
     shapes = zip(_SHAPES, slots.factors, strict=False)
     handles = [marker(shape, SIZES[factor], color=_DIM) for shape, factor in shapes]
+    handles += [marker(_EPITOME, CODES, color=_DIM)] if None in slots.bits else []
     handles = handles if len(handles) > 1 else []
     handles.append(marker("o", "best", markerfacecolor="none", markeredgecolor=_BEST, markeredgewidth=2.2))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)

@@ -80,7 +80,8 @@ def table(results: Sequence[Result], best: dict[str, Result]) -> list[list[str]]
     rows = []
     for one in ranked(results):
         point, outcome = one.point, one.outcome
-        row = [point.group, point.recipe.name, point.quantizer_name, str(point.bits), f"1/{point.factor}"]
+        row = [point.group, point.recipe.name, point.quantizer_name]
+        row += ["-", "-"] if point.bits is None else [str(point.bits), f"1/{point.factor}"]
         if one.done:
             spread = f" ± {100 * one.std:.2f}" if len(outcome.accuracies) > 1 else ""
             mark = " *" if point in chosen else ""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from fedbits.recipes import FLOAT_BITS
-from fedbits.sweep.grid import Point, budget_text
+from fedbits.sweep.grid import Point, budget_text, count
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Result:
     @property
     def spot(self) -> str:
         """The point in words: ``3 bits, half size, 406 samples``."""
-        bits = FLOAT_WORDS if self.point.bits == FLOAT_BITS else count(self.point.bits, "bit")
-        parts = [bits, SIZES[self.point.factor]] if self.point.factor > 1 else [bits]
+        factor = self.point.factor or 1
+        parts = [self.point.form, SIZES[factor]] if factor > 1 else [self.point.form]
         return ", ".join([*parts, count(self.outcome.samples or 0, "sample")])
 
     def record(self) -> dict[str, Any]:
@@ -90,13 +89,7 @@ class Result:
         )
 
 
-FLOAT_WORDS = "32-bit floats"
 SIZES = {1: "full size", 2: "half size", 4: "quarter size", 8: "eighth size"}
-
-
-def count(number: int, noun: str) -> str:
-    """``1 bit``, ``1,406 samples``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:

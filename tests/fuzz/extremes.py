@@ -22,6 +22,7 @@ import torch
 from fedbits.coding import CODERS
 from fedbits.container import DecodeLimits, decode
 from fedbits.errors import FormatError, LimitError
+from fuzz.corpus_epitomes import epitome
 from fuzz.make_corpus import described
 from fuzz.memory import Peak
 
@@ -59,10 +60,24 @@ def _demanding() -> Iterator[tuple[str, bytes]]:
         yield f"{name}: 200 streams of one value", split
     for shape, n in (((1, 256, 256), 6), ((1, 8, 8), 25_000), ((1, 1, 1), 800_000), ((40, 1, 256), 40)):
         yield f"coefficients: {n} of {shape}", described(shape, [n], 1, 0, stream=bytes(9000), transform=1)
+    yield from _demanding_epitomes()
     for height, width in ((8, 8), (7, 7), (1, 1), (1, 512)):
         n = SCALE // (42 * -(-width // 8))  # 64 numbers of half a unit, and a symbol of ten
         blob = described((1, height, width), [n], 1, 0, 3, stream=bytes(4000))
         yield f"raw: interpolated to {height} by {width}", blob
+
+
+def _demanding_epitomes() -> Iterator[tuple[str, bytes]]:
+    gray, colour = (1, 28, 28), (3, 32, 32)
+    yield "epitome: many samples of a number", epitome((1, 1, 1), 300_000, 1, 1, length=9000)
+    yield "epitome: tokens", epitome((1, 1, 1), 100, 1000, 1, length=9000)
+    yield "epitome: heads", epitome((1, 1, 1), 100, 10, 100, heads=100, length=9000)
+    yield "epitome: patches", epitome(gray, 40, 2, 8, patch=1, length=9000)
+    yield "epitome: large patches", epitome((1, 1, 1), 500, 1, 1, patch=256, largest=0, length=9000)
+    yield "epitome: whole images", epitome(gray, 4000, 16, 16, patch=28, largest=1, length=9000)
+    yield "epitome: a wide network", epitome(colour, 300, 16, 96, 2, 1, patch=8, largest=2, length=9000)
+    yield "epitome: a deep network", epitome(colour, 300, 8, 32, 1, 8, patch=8, largest=2, length=9000)
+    yield "epitome: large weights", epitome((1, 1, 1), 10, 16, 64, 1, 1, largest=1 << 23, length=9000)
 
 
 def _declared(blob: bytes, limits: DecodeLimits) -> int:

@@ -80,7 +80,10 @@ def fit(message: pb.DistilledSet) -> None:
             task.offsets[:] = [*task.offsets, *[1] * means][:means]
         elif len(task.normalisation) != 4 * means:
             task.normalisation = np.repeat([0.25, 0.5], means).astype("<f2").tobytes()
-    if message.WhichOneof("parameterization") != "floats":
+    kind = message.WhichOneof("parameterization")
+    if kind == "epitome":
+        _fit_epitome(message.epitome)
+    elif kind in (None, "pixel"):
         _fit_pixel(message.pixel, channels)
     if len(message.class_counts) not in (1, classes):
         few = min(classes, 300)
@@ -100,6 +103,16 @@ def _fit_pixel(pixel: pb.Pixel, channels: int) -> None:
         pixel.coder %= max(CODERS) + 1
     pixel.spacing %= 3
     pixel.transform %= 3
+
+
+def _fit_epitome(epitome: pb.Epitome) -> None:
+    """Heads that divide the width, and a step for each; numbers of what exists, or nearly."""
+    heads = epitome.heads = max(1, min(epitome.heads, epitome.width, 300))
+    epitome.width -= epitome.width % heads
+    if epitome.coder > max(CODERS):
+        epitome.coder %= max(CODERS) + 1
+    epitome.fraction_bits[:] = [(bits + 16) % 64 - 16 for bits in epitome.fraction_bits][:heads]
+    epitome.fraction_bits.extend([2] * (heads - len(epitome.fraction_bits)))
 
 
 def _fit_logits(message: pb.DistilledSet, classes: int) -> None:

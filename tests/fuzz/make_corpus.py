@@ -34,6 +34,7 @@ from fedbits.data.known import KNOWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.parameterization import pixel  # noqa: E402
 from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
+from fuzz import corpus_epitomes  # noqa: E402
 from fuzz.fields import HEADER  # noqa: E402
 from fuzz.mutate import varint  # noqa: E402
 
@@ -45,7 +46,16 @@ SMALLEST_HALF, NAN, INFINITY = 6e-8, float("nan"), float("inf")
 def seeds() -> dict[str, bytes]:
     """Every seed by its name."""
     golden = {f"golden-{path.stem}": path.read_bytes() for path in FOLDER.parent.glob("golden/*.fbits")}
-    return {**golden, **valid(), **large(), **hostile(), **values(), **wires(), **files()}
+    return {
+        **golden,
+        **valid(),
+        **corpus_epitomes.valid(),
+        **large(),
+        **hostile(),
+        **values(),
+        **wires(),
+        **files(),
+    }
 
 
 def valid() -> dict[str, bytes]:
@@ -176,6 +186,7 @@ def hostile() -> dict[str, bytes]:
     for name, (shape, count) in shapes.items():
         factor_log2 = 3 * (name == "cut")
         made[f"{name}-dct"] = described(shape, [count], 1, 0, factor_log2, transform=1)
+    made.update(corpus_epitomes.hostile())
     return {f"hostile-{name}": blob for name, blob in made.items()}
 
 
@@ -321,7 +332,9 @@ def values() -> dict[str, bytes]:
         "rate-smallest": rate(1e-45),
         "rate-negative-zero": rate(-0.0),
     }
-    return {f"value-{name}": changed(change) for name, change in changes.items()}
+    made = {name: changed(change) for name, change in changes.items()}
+    made.update({f"epitome-{name}": blob for name, blob in corpus_epitomes.values().items()})
+    return {f"value-{name}": blob for name, blob in made.items()}
 
 
 def wires() -> dict[str, bytes]:
@@ -338,6 +351,8 @@ def wires() -> dict[str, bytes]:
         "both-tasks": b"\x08\x03",
         "both-parameterisations": b"\x4a\x00",
         "both-parameterisations-many-times": b"\x4a\x00\x22\x02\x08\x03" * 200,
+        "epitome-of-nothing": b"\x62\x00",
+        "all-parameterisations": b"\x4a\x00\x62\x02\x08\x02\x22\x00\x62\x02\x10\x02",
         "rate-of-another-kind": b"\x58\x05",
         "rate-twice": b"\x5d\x00\x00\x80\x3f" * 2,
         "both-tasks-many-times": b"\x08\x03\x12\x00" * 200,

@@ -22,11 +22,13 @@ _COUNT = st.one_of(st.integers(0, 3), st.sampled_from([1000, 1 << 20, (1 << 32) 
 _SHAPE = st.one_of(st.tuples(_SIDE), st.tuples(_SIDE, _SIDE, _SIDE), st.lists(_SIDE, max_size=4))
 _CLASSES = st.one_of(st.integers(0, 4), st.integers(1, 4), st.sampled_from([1 << 20, (1 << 32) - 1]))
 _NUMBER = st.one_of(st.integers(0, 9), st.integers(0, 9), st.sampled_from(NUMBERS))
+_UINT32 = _NUMBER.map(lambda number: min(number, (1 << 32) - 1))
 _TASK = st.sampled_from([1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 0, 6])
 _OFFSET = st.one_of(st.integers(-9, 9), st.integers(-(1 << 31), (1 << 31) - 1))
 _HALVES = st.lists(_HALF, max_size=8).map(lambda halves: np.array(halves, "<u2").tobytes())
 _TEXT = st.text("aé\0\n\u2028", max_size=4)  # of all of Unicode, it takes Hypothesis seconds to begin
 _FITTED = st.one_of(st.just(b""), st.just(b""), _HALVES)  # what is empty is made to fit
+_WEIGHTS = st.one_of(st.just(b""), st.binary(max_size=60))
 
 _VALID = {path.stem: path.read_bytes() for path in CORPUS.glob("valid-*")}
 _EDIT_KINDS = ("flip", "set", "insert", "delete", "cut")
@@ -129,6 +131,8 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
         message.class_lengths.extend(draw(st.lists(_COUNT, max_size=4)))
     if draw(st.integers(0, 5)) == 0:
         message.floats.SetInParent()
+    elif draw(st.integers(0, 3)) == 0:
+        _draw_epitome(draw, message.epitome)
     else:
         _draw_pixel(draw, message.pixel)
     if draw(st.integers(0, 3)) == 0:
@@ -139,10 +143,19 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
     return message
 
 
+def _draw_epitome(draw: st.DrawFn, epitome: pb.Epitome) -> None:
+    for name, most in (("tokens", 3), ("width", 4), ("heads", 2), ("blocks", 2), ("patch", 4)):
+        setattr(epitome, name, draw(st.one_of(st.integers(1, most), st.integers(1, most), _UINT32)))
+    epitome.nonzeros, epitome.bits = draw(_UINT32), draw(st.integers(1, 9))
+    epitome.coder = draw(st.integers(0, max(CODERS) + 1))
+    epitome.fraction_bits.extend(draw(st.lists(_OFFSET, max_size=3)))
+    epitome.token_weights, epitome.network_weights = draw(_WEIGHTS), draw(_WEIGHTS)
+
+
 def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:
     pixel.bits, pixel.factor_log2 = draw(st.integers(0, 9)), draw(st.integers(0, 4))
     pixel.coder = draw(st.integers(0, max(CODERS) + 1))
     pixel.grid = draw(_FITTED)
     pixel.spacing = draw(st.sampled_from([0, 0, 1, 1, 2]))
     pixel.transform = draw(st.sampled_from([0, 0, 1, 1, 2]))
-    pixel.band = draw(_NUMBER) if pixel.transform else 0
+    pixel.band = draw(_UINT32) if pixel.transform else 0

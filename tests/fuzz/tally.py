@@ -87,7 +87,7 @@ class Tally:
 
     def _check(self, data: bytes, number: int, new: bool) -> None:
         wide = number % WIDE_ONE_IN == 0
-        limits = target.wide_limits(data) if wide else target.TIGHT
+        limits = target.wide_limits(data) if wide else target.tight_limits(data)
         started = time.perf_counter()
         self._memory.start()
         try:

@@ -28,6 +28,9 @@ OWN_NETWORK = replace(DecodeLimits(), work=12 << 20)
 # Most inputs of a campaign are read under limits that small sets keep: large ones take long, and reach
 # nothing that small ones do not reach.
 TIGHT = DecodeLimits(blob_bytes=1 << 16, samples=1 << 10, elements=1 << 16, work=1 << 19)
+# The tensors of an epitome declare the work of the largest numbers that they could hold, ten times what they
+# take: so much lets small ones be read.
+TIGHT_TENSORS = replace(TIGHT, work=3 << 20)
 
 _SENT_ON = 1 << 8  # numbers in a set that is sent on whole, as encoding takes longer than decoding
 
@@ -69,6 +72,12 @@ def wide_limits(data: bytes) -> DecodeLimits:
     return OWN_NETWORK if message is not None and message.pixel.coder == OWN else ONE_SECOND
 
 
+def tight_limits(data: bytes) -> DecodeLimits:
+    """The limits that small sets keep."""
+    message = parsed(data)
+    return TIGHT_TENSORS if message is not None and message.HasField("epitome") else TIGHT
+
+
 def read(data: bytes, limits: DecodeLimits | None = None) -> Reading:
     """Decode under ``limits`` (by default, the wide ones), inspect, add up.
 
@@ -76,8 +85,8 @@ def read(data: bytes, limits: DecodeLimits | None = None) -> Reading:
     """
     limits = limits or wide_limits(data)
     decoded, *decoding = _timed(lambda: _decoded(data, limits), "decode")
-    facts, *inspection = _timed(lambda: inspect(data), "inspect")
-    bits, *adding = _timed(lambda: ledger(data), "ledger")
+    facts, *inspection = _timed(lambda: inspect(data, limits), "inspect")
+    bits, *adding = _timed(lambda: ledger(data, limits), "ledger")
     seconds, reader = max(decoding, inspection, adding)
     return Reading(decoded, facts, bits, (seconds, reader))
 

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from making import make_data, make_set  # noqa: E402
-from storing import as_floats, even, in_bands, on_grid, powers, taught  # noqa: E402
+from storing import as_floats, even, in_bands, in_epitome, on_grid, powers, taught  # noqa: E402
 
 from fedbits import container  # noqa: E402
 from fedbits.coding.grid import CODERS, OWN  # noqa: E402
@@ -64,6 +64,39 @@ OTHERS = {
     "taught": lambda: (taught(make_set(make_data((1, 6, 5), COUNTS), 6, 2)), 2),
 }
 
+# By name: an epitome, its coder, and whether each class is coded by itself.
+EPITOMES = {
+    "epitome": lambda: (  # patches stick out
+        in_epitome(
+            make_data((2, 9, 7), COUNTS), 6, tokens=5, width=6, heads=2, blocks=1, nonzeros=4, patch=4, bits=4
+        ),
+        7,
+        False,
+    ),
+    "epitome-flat": lambda: (
+        in_epitome(
+            make_data((21,), COUNTS, dtype="float32"), 6, tokens=4, width=4, blocks=2, nonzeros=3, patch=5
+        ),
+        2,
+        False,
+    ),
+    "epitome-linear": lambda: (
+        in_epitome(
+            make_data((1, 8, 8), [6, 0, 5, 1]),
+            6,
+            tokens=4,
+            width=6,
+            heads=3,
+            blocks=0,
+            nonzeros=3,
+            patch=3,
+            bits=8,
+        ),
+        6,
+        True,
+    ),
+}
+
 
 def made(name: str) -> tuple[DistilledSet, int, bool]:
     """A set, its coder, and whether each class is coded by itself."""
@@ -71,6 +104,8 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
         data = make_data((2, 6, 5), [6, 0, 5, 1])
         spec = replace(data.spec, mean=(0.3125, -0.9375), std=(0.25, 0.0234375))
         return make_set(replace(data, spec=spec), 6, 3, 2), 2, True
+    if name in EPITOMES:
+        return EPITOMES[name]()
     if name in OTHERS:
         return *OTHERS[name](), False
     shape, bits, factor = FORMS[name]
@@ -82,7 +117,7 @@ def main() -> None:
     known, labels = FOLDER / "sha256.json", FOLDER / "labels.json"
     digests = json.loads(known.read_text()) if known.exists() else {}
     learnt = json.loads(labels.read_text()) if labels.exists() else {}
-    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS]:
+    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS, *EPITOMES]:
         path = FOLDER / f"v1-{name.replace(' ', '-')}.fbits"
         if path.name not in digests:
             distilled, number, per_class = made(name)
@@ -91,6 +126,7 @@ def main() -> None:
                 mock.patch(f"{stored}.pixel.smallest_coder", lambda *_, n=number: (n, 0.0)),
                 mock.patch(f"{stored}.pixel.too_large_to_mix", lambda *_, n=number: n == OWN),
                 mock.patch(f"{stored}.entropy._LEAST_SYMBOLS", 0),
+                mock.patch(f"{stored}.epitome.stream.smallest", lambda *_, n=number: (n, 0.0)),
             ):
                 path.write_bytes(container.encode(distilled, per_class=per_class))
             digests[path.name] = digest(distilled)

@@ -2,8 +2,8 @@
 
 It shares no code with fedbits and uses neither protobuf nor constriction nor torch, so that what it decodes
 depends on the document only. Headings and comments name the document's sections; sections 5 and 6 are in
-reader_stream.py. It is slow (thousands of symbols a second), and refuses what section 9 says that every
-decoder must refuse.
+reader_stream.py, and 7.8 in reader_epitome.py. It is slow (thousands of symbols a second), and refuses what
+section 9 says that every decoder must refuse.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from golden.reader_epitome import Epitome, codes_of, read_tensors, samples_of
 from golden.reader_stream import CODERS, Array, read_grid, require, work
 
 # --- Section 3: the message ---------------------------------------------------------------------------------
@@ -142,9 +143,14 @@ def _task(message: Message) -> Task:
 def _short_normalisation(scales: bytes, offsets: list[int]) -> bytes:
     require(len(scales) == len(offsets) and all(14 <= scale <= 247 for scale in scales), "wrong scales")
     std = (np.frombuffer(scales, "u1").astype("<u2") << 7).view("<f2")
-    mean = np.array([(offset >> 1) ^ -(offset & 1) for offset in offsets]) * std.astype(np.float64) / 8
+    mean = np.array([signed(offset) for offset in offsets]) * std.astype(np.float64) / 8
     require(bool((abs(mean) <= 65504).all()), "a mean that is too large")
     return mean.astype("<f2").tobytes() + std.tobytes()
+
+
+def signed(number: int) -> int:
+    """What a sint32 of this uint32 stands for: section 3."""
+    return (number >> 1) ^ -(number & 1)
 
 
 def _counts(message: Message, classes: int) -> list[int]:
@@ -161,6 +167,7 @@ def _recipe(message: Message) -> str:
     return name
 
 
+FORMS = ((4, BYTES), (9, BYTES), (12, BYTES))  # how samples are stored; each excludes the others
 Streams = list[tuple[bytes, range]]  # each with the classes in it
 
 
@@ -282,6 +289,19 @@ def _floats(streams: Streams, alone: bool, task: Task, counts: list[int]) -> Arr
     return values.astype(np.float32)
 
 
+def _epitome(message: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
+    """Section 7.8."""
+    image, numbers = len(task.shape) == 3, [message.number(number) for number in range(1, 9)]
+    sample = task.shape if image else (1, 1, task.shape[0])
+    form = Epitome(*numbers, [signed(one) for one in message.numbers(9)], sample, image)  # type: ignore[arg-type]
+    form.check()
+    tokens, network = message.bytes(10), message.bytes(11)
+    size, paid = math.prod(task.shape), len(tokens) + len(network)
+    symbols = _symbols(streams, alone, form.coder, 2**form.bits, form.stored, counts, size, 0, form, paid)
+    codes, tensors = codes_of(form, symbols), read_tensors(form, tokens, network)
+    return samples_of(form, codes, tensors, untransformed).reshape(-1, *task.shape)
+
+
 def _symbols(
     streams: Streams,
     alone: bool,
@@ -291,13 +311,19 @@ def _symbols(
     counts: list[int],
     numbers: int,
     transform: int,
+    epitome: Epitome | None = None,
+    paid: int = 0,
 ) -> Array:
-    """Symbols ``[n, *stored]`` of all ``streams``; ``numbers`` are those of one decoded sample."""
+    """Symbols ``[n, *stored]`` of all ``streams``; ``numbers`` are those of one decoded sample.
+
+    ``paid``: bytes besides the streams.
+    """
     sizes = [sum(counts[label] for label in labels) for _, labels in streams]
     length = sum(len(data) for data, _ in streams)
     units = sum(work((size, *stored), levels, coder) + 2**14 * alone for size in sizes)
     units += transform * sum(sizes) * math.prod(stored) * (1 + (stored[1] + stored[2]) // 64)
-    require(length >= least_length(units, sum(sizes) * numbers), "a stream that is too short")
+    units += epitome.work(sum(sizes)) if epitome else 0
+    require(length + paid >= least_length(units, sum(sizes) * numbers), "a stream that is too short")
     grids = []
     for size, (data, labels) in zip(sizes, streams, strict=True):
         only = [count if label in labels else 0 for label, count in enumerate(counts)]
@@ -342,9 +368,11 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
     message = Message(blob[14:])
     task = _task(message)
     counts, recipe = _counts(message, task.classes), _recipe(message)
-    form = message.last_of((4, BYTES), (9, BYTES))
+    form = message.last_of(*FORMS)
     require(form != 0, "no samples")
-    pixel, _ = message.message(4, (9, BYTES)), message.message(9, (4, BYTES))
+    stored = {
+        kind: message.message(kind, *(other for other in FORMS if other[0] != kind)) for kind, _ in FORMS
+    }
     rate, logits = message.float32(11), _logits(message, counts)
     require(math.isfinite(rate) and rate >= 0, "a wrong learning rate")
     streams = _streams(message, counts)
@@ -354,8 +382,10 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
         streams = [(data, labels) for data, labels in streams if wanted[labels[0]]]
     if form == 9:
         samples = _floats(streams, alone, task, counts)
+    elif form == 12:
+        samples = _epitome(stored[12], streams, alone, task, counts)
     else:
-        samples = _pixels(pixel, streams, alone, task, counts)
+        samples = _pixels(stored[4], streams, alone, task, counts)
     if not alone or logits is not None:
         chosen = np.repeat(np.array(wanted) > 0, counts)
         samples = samples if alone else samples[chosen]

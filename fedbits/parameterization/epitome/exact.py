@@ -18,13 +18,16 @@ from fedbits.coding.weights import QuantisedTensor
 from fedbits.errors import CorruptError
 from fedbits.parameterization import transform
 from fedbits.parameterization.epitome.form import BLOCK_TENSORS, Form
+from fedbits.parameterization.fixed_point import (
+    ACTIVATION_BITS,
+    EXACT,
+    LARGEST,
+    LARGEST_WEIGHT,
+    SAMPLE_BITS,
+    rescaled,
+)
 
-ACTIVATION_BITS = 12  # fractional ones, of features
-SAMPLE_BITS = 10  # of samples
 GAIN_BITS = range(31)  # fractional ones, of gains
-LARGEST_WEIGHT = 1 << 23  # magnitude of tokens and weights: exact in float32, too
-_LARGEST = 1 << 24  # magnitude of activations, 4,096 in fixed point, and of samples: exact in float32
-_EXACT = 1 << 52  # magnitudes of sums stay below
 _EPSILON = 168  # 1e-5 in units of the square of an activation's
 _ROOT_BITS = 12  # fractional bits of a variance whose root is taken: half as many are the root's
 _CHUNK = 1 << 18  # numbers of features or patches that are computed at once
@@ -54,7 +57,7 @@ class Dictionary:
         gains = [t for block in self._blocks() for t in (block[2], block[8])]
         if any(t.fraction_bits not in GAIN_BITS for t in gains):
             raise CorruptError(f"a gain has not {GAIN_BITS[0]} to {GAIN_BITS[-1]} fractional bits")
-        if columns >= _EXACT or any(int(row) * _LARGEST >= _EXACT for row in rows):
+        if columns >= EXACT or any(int(row) * LARGEST >= EXACT for row in rows):
             raise CorruptError("tokens or weights are so large that sums of their products are not exact")
 
     def patch_tensors(self) -> tuple[QuantisedTensor, QuantisedTensor]:
@@ -121,7 +124,7 @@ class Synthesis:
         rows = codes.permute(1, 0, 3, 2).reshape(form.heads, -1, form.tokens).double()
         products = torch.bmm(rows, self._pools)
         scaled = [
-            _rescaled(product, bits + self._token_bits, ACTIVATION_BITS)
+            rescaled(product, bits + self._token_bits, ACTIVATION_BITS)
             for product, bits in zip(products, self._steps, strict=True)
         ]
         return torch.cat(scaled, dim=1)
@@ -133,24 +136,13 @@ class Synthesis:
         return _normalised(_linear(hidden, second, last) + middle, gain_2, shift_2)
 
 
-def _rescaled(values: Tensor, bits: int, wanted: int) -> Tensor:
-    """Integers in float64, below 2⁵², from ``bits`` fractional bits to ``wanted``: halves go up; clamped."""
-    if bits > wanted:
-        # No shift is longer than 53 places, which leave nothing of any value.
-        down = min(bits - wanted, 53)
-        values = ((values + 2.0 ** (down - 1)) * 2.0**-down).floor()
-    else:
-        values = values * 2.0 ** (wanted - bits)
-    return values.clamp(-_LARGEST, _LARGEST)
-
-
 def _linear(
     values: Tensor, weight: tuple[Tensor, int], bias: tuple[Tensor, int], wanted: int = ACTIVATION_BITS
 ) -> Tensor:
     """Clamped ``values @ weight.T + bias``, with ``wanted`` fractional bits."""
     products = values @ weight[0].T
-    sums = _rescaled(products, ACTIVATION_BITS + weight[1], wanted) + _rescaled(*bias, wanted)
-    return sums.clamp_(-_LARGEST, _LARGEST)
+    sums = rescaled(products, ACTIVATION_BITS + weight[1], wanted) + rescaled(*bias, wanted)
+    return sums.clamp_(-LARGEST, LARGEST)
 
 
 def _normalised(values: Tensor, gain: tuple[Tensor, int], shift: tuple[Tensor, int]) -> Tensor:
@@ -158,7 +150,7 @@ def _normalised(values: Tensor, gain: tuple[Tensor, int], shift: tuple[Tensor, i
 
     Deviations from the mean are at most 2²⁵; so 1,024 of their squares add up to 2⁶⁰.
     """
-    integers = values.clamp(-_LARGEST, _LARGEST).long()
+    integers = values.clamp(-LARGEST, LARGEST).long()
     width = integers.shape[1]
     mean = _divided(integers.sum(1, keepdim=True), width)
     deviation = integers - mean
@@ -166,8 +158,8 @@ def _normalised(values: Tensor, gain: tuple[Tensor, int], shift: tuple[Tensor, i
     root = _square_root((variance + _EPSILON) << _ROOT_BITS)
     unit = _divided(deviation << (ACTIVATION_BITS + _ROOT_BITS // 2), root)  # at most 32 in fixed point
     one = 2.0 ** gain[1]
-    scaled = _rescaled(unit.double() * (gain[0] + one), ACTIVATION_BITS + gain[1], ACTIVATION_BITS)
-    return (scaled + _rescaled(*shift, ACTIVATION_BITS)).clamp_(-_LARGEST, _LARGEST)
+    scaled = rescaled(unit.double() * (gain[0] + one), ACTIVATION_BITS + gain[1], ACTIVATION_BITS)
+    return (scaled + rescaled(*shift, ACTIVATION_BITS)).clamp_(-LARGEST, LARGEST)
 
 
 def _divided(values: Tensor, by: Tensor | int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedbits.coding import CODERS, Meter, RangeReader, SymbolCoder, code_grid, coding_work, least_stream
 from fedbits.coding.grid import OWN
+from fedbits.coding.range_coder import Symbols, Weights
 from fedbits.coding.weights import FRACTION_BITS, code_weights, encode_weights, weights_work
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError, CorruptError
@@ -162,51 +163,71 @@ def _read_dictionary(message: pb.Epitome, config: EpitomeConfig, spec: DataSpec)
 class DecodingCost:
     """What decoding takes, from a message that was checked.
 
+    Sizes are computed of any, however large; of work, only what is asked for: ``shared_work`` itself takes
+    long where there are more parameters than a receiver allows.
+
     Attributes:
-        shape: channels, rows and columns of the symbols of one sample.
+        form: of the samples.
         levels, coder: of the symbols.
-        parameters: of tokens and network.
-        sample_bytes: of each sample, besides its symbols and their margins, and the sample itself.
-        shared_elements: numbers of 8 bytes that decoding takes once.
-        shared_work: in units of 100 ns, once; ``sample_work``: for each sample, besides its symbols.
+        sample_elements: of a sample, numbers.
     """
 
-    shape: tuple[int, int, int]
+    form: Form
     levels: int
     coder: int
-    parameters: int
-    sample_bytes: int
-    shared_elements: int
-    shared_work: int
-    sample_work: int
-
-    def work(self, samples: int) -> int:
-        """Of decoding so many in one stream, in units of 100 ns."""
-        symbols = coding_work((samples, *self.shape), self.levels, self.coder)
-        return symbols + self.shared_work + samples * self.sample_work
+    sample_elements: int
 
     @classmethod
     def of(cls, message: pb.Epitome, spec: DataSpec) -> DecodingCost:
         """Of a message for which :func:`checked` raises nothing."""
         form = Form.of(spec, message.tokens, message.width, message.heads, message.blocks, message.patch)
+        return cls(form, 1 << message.bits, message.coder, spec.elements)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the symbols of one sample."""
+        return symbols_shape(self.form)
+
+    @property
+    def parameters(self) -> int:
+        """Of tokens and network."""
+        return self.form.parameters
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of each sample, besides its symbols and their margins: codes as int16 and float32, the sample."""
+        return 6 * math.prod(self.form.codes) + 4 * self.sample_elements
+
+    def shared_elements(self, samples: int) -> int:
+        """Numbers of 8 bytes that decoding takes once: for a chunk of samples, tokens and network."""
+        form = self.form
+        each = 16 * form.patches * max(form.width, form.patch_elements, form.heads * form.tokens)
+        return max(each, min(CHUNK_NUMBERS, each * samples)) + 8 * form.parameters
+
+    @property
+    def sample_work(self) -> int:
+        """For each sample, besides its symbols, in units of 100 ns."""
+        form = self.form
         products = form.tokens * form.width + form.blocks * 3 * form.width**2
         products += form.patch_elements * form.width
-        each = form.patches * max(form.width, form.patch_elements, form.heads * form.tokens)
         features = _NORMALISED * (form.blocks + 1) * form.width + form.patch_elements // 8
         features += form.heads * form.tokens // 8
-        return cls(
-            symbols_shape(form),
-            1 << message.bits,
-            message.coder,
-            form.parameters,
-            # Codes as int16 and float32, patches and the sample in float32.
-            6 * math.prod(form.codes) + 4 * spec.elements,
-            max(CHUNK_NUMBERS, 16 * each) + 8 * form.parameters,
+        return form.patches * (1 + products // _MULTIPLICATIONS + features)
+
+    @property
+    def shared_work(self) -> int:
+        """Once, in units of 100 ns."""
+        form = self.form
+        return (
             form.width * transform_work(1, (form.sample[0], *form.cut))
             + weights_work([form.token_shape])
-            + weights_work(form.network_shapes),
-            form.patches * (1 + products // _MULTIPLICATIONS + features),
+            + weights_work(form.network_shapes)
         )
+
+    def work(self, samples: int) -> int:
+        """Of decoding so many in one stream, in units of 100 ns."""
+        symbols = coding_work((samples, *self.shape), self.levels, self.coder)
+        return symbols + self.shared_work + samples * self.sample_work
 
 
 def shares(
@@ -219,19 +240,21 @@ def shares(
     """
     form, total, where = checked(message, spec).form(spec), Meter(), Meter()
     shape, levels = symbols_shape(form), 1 << message.bits
-    for grid, labels in _grids(message, shape, levels, parts):
-        others = np.where(grid == zero_symbol(message.bits), grid, zero_symbol(message.bits) + 1)
-        for meter, symbols in ((total, grid), (where, others)):
-            code_grid(meter, message.coder, levels, (*grid.shape,), symbols, labels)
+    for labels, coder in parts:
+        known, of_part = labels.numpy(), (len(labels), *shape)
+        grid = code_grid(_Metered(coder, total), message.coder, levels, of_part, labels=known)
+        zero = zero_symbol(message.bits)
+        code_grid(where, message.coder, levels, of_part, (grid != zero).astype(np.int64) + zero, known)
     share = min(1.0, where.bits / total.bits) if total.bits else 0.0
     positions = round(share * bits)
     return {"positions": positions, "coefficients": bits - positions}
 
 
-def _grids(
-    message: pb.Epitome, shape: tuple[int, int, int], levels: int, parts: Iterable[tuple[Tensor, SymbolCoder]]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    for labels, coder in parts:
-        known = labels.numpy()
-        grid = code_grid(coder, message.coder, levels, (len(known), *shape), labels=known)
-        yield grid.astype(np.int64), known
+class _Metered:
+    """Reads symbols, and counts their bits."""
+
+    def __init__(self, reader: SymbolCoder, meter: Meter) -> None:
+        self._reader, self._meter = reader, meter
+
+    def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
+        return self._meter.code(self._reader.code(symbols, weights), weights)
