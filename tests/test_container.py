@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from making import by_coder, make_data, make_set, make_spec, message_of, packed, small_blob
 from storing import as_floats, even, in_bands, on_grid, powers, taught
 
-from fedbits import container
 from fedbits.coding import CODERS
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import DataSpec, TensorData, load
