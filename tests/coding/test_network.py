@@ -21,7 +21,7 @@ from fedbits.coding.network import (
     read_layers,
     write_layers,
 )
-from fedbits.coding.own import HIDDEN, _layers, largest_shapes
+from fedbits.coding.own import HIDDEN, as_layers, largest_shapes
 from fedbits.coding.surroundings import inputs_of
 from fedbits.coding.weights import QuantisedTensor, weights_work
 from fedbits.errors import CorruptError, FormatError
@@ -134,7 +134,7 @@ def test_weights_finer_or_larger_than_the_format_s_are_refused() -> None:
     large = [QuantisedTensor(np.full((1, 30), 32), 0), QuantisedTensor(np.zeros(1, np.int64), 0)]
     for tensors in (fine, large):
         with pytest.raises(CorruptError, match="weights"):
-            _layers(tensors)
+            as_layers(tensors)
 
 
 def test_the_work_of_a_network_that_travels_is_counted() -> None:
