@@ -3,12 +3,15 @@
 from fedbits.parameterization.base import Parameterization
 from fedbits.parameterization.epitome import EpitomeConfig, EpitomeParameterization
 from fedbits.parameterization.floats import FloatParameterization
+from fedbits.parameterization.latent import LatentConfig, LatentParameterization
 from fedbits.parameterization.pixel import PixelConfig, PixelParameterization
 
 __all__ = [
     "EpitomeConfig",
     "EpitomeParameterization",
     "FloatParameterization",
+    "LatentConfig",
+    "LatentParameterization",
     "Parameterization",
     "PixelConfig",
     "PixelParameterization",

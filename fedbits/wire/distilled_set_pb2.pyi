@@ -6,13 +6,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DistilledSet(_message.Message):
-    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "epitome", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate")
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "epitome", "latent", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate")
     KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
     TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FIELD_NUMBER: _ClassVar[int]
     FLOATS_FIELD_NUMBER: _ClassVar[int]
     EPITOME_FIELD_NUMBER: _ClassVar[int]
+    LATENT_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RECIPE_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -25,13 +26,14 @@ class DistilledSet(_message.Message):
     pixel: Pixel
     floats: Floats
     epitome: Epitome
+    latent: Latent
     stream: bytes
     recipe_number: int
     recipe_name: str
     class_lengths: _containers.RepeatedScalarFieldContainer[int]
     soft_labels: SoftLabels
     learning_rate: float
-    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., epitome: _Optional[_Union[Epitome, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., epitome: _Optional[_Union[Epitome, _Mapping]] = ..., latent: _Optional[_Union[Latent, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("name", "shape", "classes", "normalisation", "floating", "scales", "offsets")
@@ -104,3 +106,39 @@ class Epitome(_message.Message):
     token_weights: bytes
     network_weights: bytes
     def __init__(self, tokens: _Optional[int] = ..., width: _Optional[int] = ..., heads: _Optional[int] = ..., blocks: _Optional[int] = ..., patch: _Optional[int] = ..., nonzeros: _Optional[int] = ..., bits: _Optional[int] = ..., coder: _Optional[int] = ..., fraction_bits: _Optional[_Iterable[int]] = ..., token_weights: _Optional[bytes] = ..., network_weights: _Optional[bytes] = ...) -> None: ...
+
+class Latent(_message.Message):
+    __slots__ = ("scales", "numbers", "group_classes", "synthesis", "hidden", "convolutions", "upsampling", "without_means", "context", "without_coarser", "entropy_hidden", "entropy_layers", "components", "reach", "synthesis_weights", "entropy_weights")
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SYNTHESIS_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    CONVOLUTIONS_FIELD_NUMBER: _ClassVar[int]
+    UPSAMPLING_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_MEANS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_COARSER_FIELD_NUMBER: _ClassVar[int]
+    ENTROPY_HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    ENTROPY_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    COMPONENTS_FIELD_NUMBER: _ClassVar[int]
+    REACH_FIELD_NUMBER: _ClassVar[int]
+    SYNTHESIS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ENTROPY_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    scales: _containers.RepeatedScalarFieldContainer[int]
+    numbers: int
+    group_classes: int
+    synthesis: int
+    hidden: int
+    convolutions: int
+    upsampling: int
+    without_means: bool
+    context: int
+    without_coarser: bool
+    entropy_hidden: int
+    entropy_layers: int
+    components: int
+    reach: int
+    synthesis_weights: bytes
+    entropy_weights: bytes
+    def __init__(self, scales: _Optional[_Iterable[int]] = ..., numbers: _Optional[int] = ..., group_classes: _Optional[int] = ..., synthesis: _Optional[int] = ..., hidden: _Optional[int] = ..., convolutions: _Optional[int] = ..., upsampling: _Optional[int] = ..., without_means: bool = ..., context: _Optional[int] = ..., without_coarser: bool = ..., entropy_hidden: _Optional[int] = ..., entropy_layers: _Optional[int] = ..., components: _Optional[int] = ..., reach: _Optional[int] = ..., synthesis_weights: _Optional[bytes] = ..., entropy_weights: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,70 @@
+"""Weights of both networks: rounded to power-of-two steps in training, and how the steps are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedbits.coding.own import FRACTIONS
+from fedbits.coding.weights import fraction_bits_for, quantise, weight_bits
+from fedbits.parameterization.fixed_point import LARGEST_WEIGHT
+
+_LARGEST_ENTROPY = (1 << 15) - 1, (1 << 31) - 1  # of weights and biases, in their finest steps
+
+
+def rounded(tensor: Tensor, bits: int) -> Tensor:
+    """``tensor`` to multiples of ``2**-bits``, straight-through."""
+    with torch.no_grad():
+        steps = (tensor * 2.0**bits).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
+        found = steps * 2.0**-bits
+    return found + (tensor - tensor.detach())
+
+
+def rounded_entropy(tensor: Tensor, place: int, bits: int) -> Tensor:
+    """As :func:`rounded`, within the range of an entropy network; ``place`` of the tensor in it."""
+    largest = (_LARGEST_ENTROPY[place % 2] >> (FRACTIONS[place % 2] - bits)) * 2.0**-bits
+    limited = tensor.clamp(-largest, largest)
+    return rounded(limited, bits)
+
+
+def start_fractions(tensors: Sequence[Tensor], precision: float, most: Sequence[int]) -> list[int]:
+    """Fractional bits with which each tensor has about ``precision``; at least as fine as its companions.
+
+    A bias (or anything that is zero as yet) is as precise as a number of about 1.
+    """
+    found = []
+    for tensor, limit in zip(tensors, most, strict=True):
+        if not bool(tensor.isfinite().all()):
+            found.append(0)  # which is refused when it is sent
+            continue
+        values = (
+            tensor.detach().cpu() if tensor.ndim > 1 else torch.cat([tensor.detach().cpu(), torch.ones(1)])
+        )
+        size = float(values.square().mean().sqrt())
+        bits = fraction_bits_for(values.numpy(), precision) if size > 0 else math.ceil(-math.log2(precision))
+        found.append(min(max(bits, 0), limit))
+    return found
+
+
+def searched(
+    tensors: Sequence[Tensor],
+    fractions: Sequence[int],
+    cost: Callable[[Sequence[int]], float],
+    price: float,
+    least: int,
+) -> list[int]:
+    """Coarser steps, tensor by tensor, as long as ``cost`` of all plus ``price`` × bits falls (Eqs. 8–10)."""
+    found, now = list(fractions), cost(fractions)
+    for place, tensor in enumerate(tensors):
+        values = tensor.detach().cpu().numpy()
+        bits = weight_bits([quantise(values, found[place])])
+        while found[place] > least:
+            trial = [*found[:place], found[place] - 1, *found[place + 1 :]]
+            fewer, then = weight_bits([quantise(values, trial[place])]), cost(trial)
+            if then + price * fewer >= now + price * bits:
+                break
+            found, now, bits = trial, then, fewer
+    return found
