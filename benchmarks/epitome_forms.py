@@ -29,8 +29,9 @@ from fedbits.data.tensors import TensorData
 from fedbits.distill import distill
 from fedbits.files import write_atomic
 from fedbits.parameterization import EpitomeConfig
-from fedbits.plan.epitome import suited
+from fedbits.plan import Candidates, make_plan
 from fedbits.recipes import Recipe
+from fedbits.selection import select
 
 _PUBLISHED = EpitomeConfig(tokens=16, width=32, heads=2, blocks=1, nonzeros=48, patch=4)
 _PUBLISHED_IPC = 17
@@ -95,8 +96,10 @@ def published(bench: Bench, recipe: Recipe) -> dict[str, Any]:
 
 def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
     """The planner's setting, and others that differ in one thing."""
-    spec, budget = bench.train.spec, Budget.parse(bench.args.budget)
-    base = suited(spec, budget.bytes(spec, spec.classes))
+    train, budget = bench.train, Budget.parse(bench.args.budget)
+    every = Candidates(train, select(train, recipe.selection, max(train.class_counts()), 0))
+    base = make_plan(every, recipe, budget.bytes(train.spec, train.spec.classes)).config
+    assert isinstance(base, EpitomeConfig)
     forms = {"base": base, "sparse at the end": replace(base, sparsify="end")}
     forms |= {"random start": replace(base, start="random")}
     forms |= {f"k {k}": replace(base, nonzeros=k) for k in _around(base.nonzeros)}

@@ -66,13 +66,6 @@ def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> 
     return solver.leanest(settings(candidates.data.spec)[len(_SETTINGS) - 1 :: len(_SETTINGS)], budget)
 
 
-def suited(spec: DataSpec, budget: int | None) -> EpitomeConfig:
-    """The richest settings whose shared part ``budget`` bytes (None: any) can afford, by a rough estimate."""
-    ladder = settings(spec)
-    fitting = (c for c in ladder if budget is None or shared_bytes(c, spec) <= _SHARED * budget)
-    return next(fitting, ladder[-1])
-
-
 def settings(spec: DataSpec) -> list[EpitomeConfig]:
     """All for samples of ``spec``, from the richest to the leanest of the largest patches, and so on."""
     _, height, width = spec.grid_shape

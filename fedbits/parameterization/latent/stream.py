@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,14 +19,16 @@ from fedbits.errors import ConfigError, CorruptError
 from fedbits.parameterization.base import Part
 from fedbits.parameterization.latent.config import LatentConfig
 from fedbits.parameterization.latent.exact import CHUNK_NUMBERS, SynthesisTensors, numbers_of_a_sample
-from fedbits.parameterization.latent.form import Form
+from fedbits.parameterization.latent.form import Form, SynthesisKind, Upsampling
 from fedbits.parameterization.latent.prediction import MOST_REACH, Predictor
 from fedbits.parameterization.latent.start import shapes
 from fedbits.wire import distilled_set_pb2 as pb
 
 Networks = tuple[list[QuantisedTensor], list[QuantisedTensor]]  # synthesis and entropy, group after group
 
-_SYNTHESES, _UPSAMPLINGS = ("stacked", "pyramid"), ("dyadic", "learned")
+# Their numbers are part of the wire format.
+_SYNTHESES: tuple[SynthesisKind, ...] = get_args(SynthesisKind)
+_UPSAMPLINGS: tuple[Upsampling, ...] = get_args(Upsampling)
 _MULTIPLICATIONS = 64  # of a matrix product, in a unit of work of 100 ns
 _PLACE_WORK, _EDGE_WORK = 4000, 200  # to code one latent of all samples: a batch, and each of its levels
 _PART = 1 << 13  # samples in a batch
@@ -141,10 +144,10 @@ def checked(message: pb.Latent, spec: DataSpec) -> LatentConfig:
             numbers=message.numbers,
             scales=tuple(message.scales),
             group=message.group_classes or "set",
-            synthesis=_SYNTHESES[message.synthesis],  # type: ignore[arg-type]
+            synthesis=_SYNTHESES[message.synthesis],
             hidden=message.hidden,
             convolutions=message.convolutions,
-            upsampling=_UPSAMPLINGS[message.upsampling],  # type: ignore[arg-type]
+            upsampling=_UPSAMPLINGS[message.upsampling],
             class_means=not message.without_means,
             context=message.context,
             coarser=not message.without_coarser,
