@@ -89,7 +89,7 @@ def holds(
     return distilled
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(["random", "herding", "quadd", "ptq"]),
     shape=st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 7, 5), (12,), (1, 1, 30)]),
