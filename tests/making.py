@@ -19,10 +19,12 @@ from fedbits.matching import (
     DistributionConfig,
     GradientConfig,
     ObjectiveConfig,
+    RegressionConfig,
     TrajectoryConfig,
 )
 from fedbits.matching.experts import ExpertConfig
 from fedbits.matching.pool import PoolConfig
+from fedbits.matching.students import StudentsConfig
 from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.pixel import PixelConfig
 from fedbits.wire import distilled_set_pb2 as pb
@@ -68,6 +70,9 @@ def _tiny(objective: ObjectiveConfig) -> ObjectiveConfig:
             return replace(objective, width=4, real_batch=4, inner=1)
         case BilevelConfig():
             return replace(objective, width=4, real_batch=4, inner_steps=2)
+        case RegressionConfig():
+            students = StudentsConfig(networks=2, lifetime=4, steps=1, batch=8)
+            return replace(objective, width=4, real_batch=4, students=students)
         case TrajectoryConfig():
             experts = ExpertConfig(experts=2, epochs=3, batch=8, width=4)
             return TrajectoryConfig(experts, synthetic_steps=2, expert_epochs=1)

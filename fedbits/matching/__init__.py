@@ -9,6 +9,7 @@ from fedbits.matching.base import Objective, Setting, Synthetic
 from fedbits.matching.bilevel import BilevelConfig, BilevelMatching
 from fedbits.matching.distribution import DistributionConfig, DistributionMatching
 from fedbits.matching.gradient import GradientConfig, GradientMatching
+from fedbits.matching.regression import RegressionConfig, RegressionMatching
 from fedbits.matching.trajectory import TrajectoryConfig, TrajectoryMatching
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "GradientMatching",
     "Objective",
     "ObjectiveConfig",
+    "RegressionConfig",
+    "RegressionMatching",
     "Setting",
     "Synthetic",
     "TrajectoryConfig",
@@ -28,13 +31,14 @@ __all__ = [
     "build",
 ]
 
-ObjectiveConfig = DistributionConfig | GradientConfig | TrajectoryConfig | BilevelConfig
+ObjectiveConfig = DistributionConfig | GradientConfig | TrajectoryConfig | BilevelConfig | RegressionConfig
 
 # By the name that recipes give them: the settings, and what is made of them.
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], Callable[[Any, Setting], Objective]]] = {
     "bilevel": (BilevelConfig, BilevelMatching),
     "distribution": (DistributionConfig, DistributionMatching),
     "gradient": (GradientConfig, GradientMatching),
+    "regression": (RegressionConfig, RegressionMatching),
     "trajectory": (TrajectoryConfig, TrajectoryMatching),
 }
 

@@ -20,6 +20,7 @@ from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
 from fedbits.matching.base import Objective, Setting, Synthetic
 from fedbits.matching.class_batches import class_batches
+from fedbits.matching.class_means import class_means
 from fedbits.matching.pool import ExtractorPool, PoolConfig
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed, torch_stream
@@ -116,7 +117,7 @@ class DistributionMatching(Objective):
         features = self._features(seen(synthetic.samples, synthetic.labels))
         real_statistics = self._statistics(real_features, real_features, step)
         statistics = self._statistics(features, real_features, step)
-        difference = _class_means(real_statistics, real.labels, classes) - _class_means(
+        difference = class_means(real_statistics, real.labels, classes) - class_means(
             statistics, synthetic.labels, classes
         )
         return difference[self._present].square().sum()
@@ -134,9 +135,3 @@ class DistributionMatching(Objective):
         scale = spread.unsqueeze(1) * features.shape[1] ** 0.5
         phase = (features - real.mean(dim=0)) @ (frequencies / scale)
         return torch.cat([phase.cos(), phase.sin()], dim=1) / self._config.frequencies**0.5
-
-
-def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """``[classes, statistics]``; a class without samples has zeros."""
-    membership = torch.nn.functional.one_hot(labels, classes).to(values.dtype)
-    return (membership / membership.sum(0).clamp(min=1)).T @ values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from making import make_data
+from stopping import StopAt
 from torch import Tensor, nn
 
 from fedbits import acceleration, networks, recipes
@@ -25,7 +25,7 @@ from fedbits.errors import ConfigError
 from fedbits.matching import GradientConfig, GradientMatching, Setting, Synthetic
 from fedbits.matching.class_gradients import members
 from fedbits.matching.gradient import loops
-from fedbits.progress import SILENT, Task
+from fedbits.progress import SILENT
 from fedbits.rng import derive_seed, torch_stream
 
 SEED = 5
@@ -282,31 +282,6 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         GradientConfig(**settings)
 
 
-class Listening:
-    """Progress that hears losses, and is interrupted when the distillation reaches a step."""
-
-    def __init__(self, stop: int = 10**9) -> None:
-        self._stop = stop
-        self.losses: list[float] = []
-
-    def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
-        self._done = done
-        return self
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._done += steps
-        if note.startswith("loss"):
-            self.losses.append(float(note.split()[1].rstrip(",")))
-        if self._done > self._stop:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> Listening:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
-
-
 def recipe(**settings: Any) -> recipes.Recipe:
     objective = replace(TINY, momentum=0.5, **settings)
     return recipes.get("quadd", objective=objective, ipc=2, bits=3, steps=9)
@@ -328,14 +303,14 @@ def test_resumed_is_as_never_interrupted(tmp_path: Path, monkeypatch: pytest.Mon
                 seed=1,
                 checkpoint=path,
                 resume=path.exists(),
-                progress=Listening(stop),
+                progress=StopAt(stop),
             )
     assert whole == encode(distill(data, recipe(outer=4), None, seed=1, checkpoint=path, resume=True))
 
 
 @pytest.mark.parametrize("augmented", [False, True])
 def test_the_loss_falls(augmented: bool) -> None:
-    heard = Listening()
+    heard = StopAt()
     settings = recipe(augmented=augmented, outer=2, inner=1, width=8, real_batch=20)
     distill(IMAGES, replace(settings, steps=60, bits=8), None, progress=heard)
     assert len(heard.losses) == 60
