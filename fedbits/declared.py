@@ -16,7 +16,14 @@ from fedbits.coding.own import most_parameters
 from fedbits.coding.view import MARGIN
 from fedbits.data.spec import DataSpec
 from fedbits.errors import CorruptError
-from fedbits.parameterization import EpitomeParameterization, Parameterization, epitome, floats
+from fedbits.parameterization import (
+    EpitomeParameterization,
+    LatentParameterization,
+    Parameterization,
+    epitome,
+    floats,
+    latent,
+)
 from fedbits.parameterization.base import Part
 from fedbits.parameterization.floats import FloatParameterization
 from fedbits.parameterization.pixel import TRANSFORMS, PixelParameterization, stored_shape
@@ -267,8 +274,72 @@ class DeclaredEpitome(Declared):
         return max(0, super().least_stream(counts, per_class) - sum(self.side_information().values()))
 
 
+class DeclaredLatent(Declared):
+    """Latents, and the networks that predict them and make samples of them."""
+
+    parameterization = LatentParameterization
+
+    @cached_property
+    def _cost(self) -> latent.DecodingCost:
+        return latent.DecodingCost.of(self.message, self.spec)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._cost.shape
+
+    @property
+    def levels(self) -> int:
+        return self._cost.levels
+
+    def check(self) -> None:
+        latent.checked(self.message, self.spec)
+
+    def facts(self, samples: int) -> dict[str, Any]:
+        config = latent.checked(self.message, self.spec)
+        names = ("numbers", "group", "synthesis", "hidden", "convolutions", "upsampling")
+        return {
+            "storage": "latent",
+            "scales": list(config.scales),
+            **{name: getattr(config, name) for name in names},
+            "context": config.context,
+            "entropy_hidden": config.entropy_hidden,
+            "latents": self._cost.form.latents,
+            "reach": self.message.reach,
+            "parameters": self._cost.parameters,
+        }
+
+    def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
+        """The explicit part (section 3.2 of RUO); both networks are the implicit one."""
+        return {"latents": bits}
+
+    def side_information(self) -> dict[str, int]:
+        stored = self.message
+        return {
+            "entropy network": len(stored.entropy_weights),
+            "synthesis network": len(stored.synthesis_weights),
+        }
+
+    def parameters(self, counts: list[int], per_class: bool) -> int:
+        return self._cost.parameters
+
+    def sample_bytes(self) -> int:
+        return self._cost.sample_bytes
+
+    def shared_elements(self, samples: int) -> int:
+        return self._cost.shared_elements(samples)
+
+    def work(self, counts: list[int], per_class: bool) -> int:
+        streams = len(counts) - counts.count(0) if per_class else 1
+        return self._cost.work(sum(counts), streams)
+
+    def least_stream(self, counts: list[int], per_class: bool) -> int:
+        """As of any set; what weights take to decode, their own bytes pay for."""
+        return max(0, super().least_stream(counts, per_class) - sum(self.side_information().values()))
+
+
 _KINDS: dict[str, type[Declared]] = {
     "pixel": DeclaredPixels,
     "floats": DeclaredFloats,
     "epitome": DeclaredEpitome,
+    "latent": DeclaredLatent,
 }

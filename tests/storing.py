@@ -15,6 +15,8 @@ from fedbits.parameterization import (
     EpitomeConfig,
     EpitomeParameterization,
     FloatParameterization,
+    LatentConfig,
+    LatentParameterization,
     PixelParameterization,
 )
 from fedbits.parameterization.pixel import shrink
@@ -92,4 +94,13 @@ def in_epitome(data: TensorData, per_class: int = 2, seed: int = 0, **settings: 
     shapes = [(sum(counts), *form.codes), form.token_shape, *form.network_shapes]
     codes, tokens, *network = (0.5 * torch.randn(shape, generator=draws) for shape in shapes)
     stored = EpitomeParameterization(data.spec, config, codes, tokens, network)
+    return DistilledSet(data.spec, stored, counts, "random")
+
+
+def in_latents(data: TensorData, per_class: int = 2, seed: int = 0, **settings: Any) -> DistilledSet:
+    """The first samples of each class, as latents in a hurry."""
+    samples, counts = first_samples(data, per_class)
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    config = LatentConfig(**{"fit_steps": 10, **settings})
+    stored = LatentParameterization.from_samples(samples, labels, data.spec, config, seed)
     return DistilledSet(data.spec, stored, counts, "random")
