@@ -108,14 +108,13 @@ class Epitome(_message.Message):
     def __init__(self, tokens: _Optional[int] = ..., width: _Optional[int] = ..., heads: _Optional[int] = ..., blocks: _Optional[int] = ..., patch: _Optional[int] = ..., nonzeros: _Optional[int] = ..., bits: _Optional[int] = ..., coder: _Optional[int] = ..., fraction_bits: _Optional[_Iterable[int]] = ..., token_weights: _Optional[bytes] = ..., network_weights: _Optional[bytes] = ...) -> None: ...
 
 class Latent(_message.Message):
-    __slots__ = ("scales", "numbers", "group_classes", "synthesis", "hidden", "convolutions", "upsampling", "without_means", "context", "without_coarser", "entropy_hidden", "entropy_layers", "components", "reach", "synthesis_weights", "entropy_weights")
+    __slots__ = ("scales", "numbers", "group_classes", "synthesis", "hidden", "convolutions", "without_means", "context", "without_coarser", "entropy_hidden", "entropy_layers", "components", "reach", "synthesis_weights", "entropy_weights")
     SCALES_FIELD_NUMBER: _ClassVar[int]
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     GROUP_CLASSES_FIELD_NUMBER: _ClassVar[int]
     SYNTHESIS_FIELD_NUMBER: _ClassVar[int]
     HIDDEN_FIELD_NUMBER: _ClassVar[int]
     CONVOLUTIONS_FIELD_NUMBER: _ClassVar[int]
-    UPSAMPLING_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_MEANS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_COARSER_FIELD_NUMBER: _ClassVar[int]
@@ -131,7 +130,6 @@ class Latent(_message.Message):
     synthesis: int
     hidden: int
     convolutions: int
-    upsampling: int
     without_means: bool
     context: int
     without_coarser: bool
@@ -141,4 +139,4 @@ class Latent(_message.Message):
     reach: int
     synthesis_weights: bytes
     entropy_weights: bytes
-    def __init__(self, scales: _Optional[_Iterable[int]] = ..., numbers: _Optional[int] = ..., group_classes: _Optional[int] = ..., synthesis: _Optional[int] = ..., hidden: _Optional[int] = ..., convolutions: _Optional[int] = ..., upsampling: _Optional[int] = ..., without_means: bool = ..., context: _Optional[int] = ..., without_coarser: bool = ..., entropy_hidden: _Optional[int] = ..., entropy_layers: _Optional[int] = ..., components: _Optional[int] = ..., reach: _Optional[int] = ..., synthesis_weights: _Optional[bytes] = ..., entropy_weights: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, scales: _Optional[_Iterable[int]] = ..., numbers: _Optional[int] = ..., group_classes: _Optional[int] = ..., synthesis: _Optional[int] = ..., hidden: _Optional[int] = ..., convolutions: _Optional[int] = ..., without_means: bool = ..., context: _Optional[int] = ..., without_coarser: bool = ..., entropy_hidden: _Optional[int] = ..., entropy_layers: _Optional[int] = ..., components: _Optional[int] = ..., reach: _Optional[int] = ..., synthesis_weights: _Optional[bytes] = ..., entropy_weights: _Optional[bytes] = ...) -> None: ...

@@ -26,7 +26,7 @@ from fedbits.parameterization.fixed_point import (
     SAMPLE_BITS,
     rescaled,
 )
-from fedbits.parameterization.latent.form import UPSAMPLING_BITS, Form
+from fedbits.parameterization.latent.form import UPSAMPLING_BITS, Form, Line, bilinear_line, line_of_kernel
 from fedbits.parameterization.latent.synthesis import synthesise
 
 LARGEST_KERNEL = 1 << 12  # magnitude of the entries of a learned kernel: 16
@@ -88,6 +88,7 @@ class Integers:
         def held(tensor: QuantisedTensor) -> tuple[Tensor, int]:
             return torch.from_numpy(tensor.values).to(device, torch.float64), tensor.fraction_bits
 
+        self._form = tensors.form
         self._layers = [held(tensor) for tensor in tensors.used_layers()]
         kernels = [rescaled(*held(tensor), UPSAMPLING_BITS) for tensor in tensors.kernels]
         self._kernels = [kernel.clamp(-LARGEST_KERNEL, LARGEST_KERNEL) for kernel in kernels]
@@ -105,14 +106,34 @@ class Integers:
         made = rescaled(sums, ACTIVATION_BITS + bits, ACTIVATION_BITS) + bias[:, None]
         return made.clamp_(-LARGEST, LARGEST).reshape(n, -1, height, width)
 
-    def upsample(self, values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        return rescaled(rows @ values @ columns.T, ACTIVATION_BITS + 2 * UPSAMPLING_BITS, ACTIVATION_BITS)
+    def interpolate(self, values: Tensor, coarse: int, fine: int) -> Tensor:
+        sizes = zip(values.shape[2:], self._form.at(fine), strict=True)
+        lines = [_held(bilinear_line(coarse, fine, *size), values) for size in sizes]
+        return _upsampled(values, lines)
 
-    def kernel(self, grid: int) -> Tensor:
-        return self._kernels[grid]
+    def enlarge(self, values: Tensor, grid: int) -> Tensor:
+        kernel, lines = self._kernels[grid], []
+        for size in zip(values.shape[2:], self._form.sample[1:], strict=True):
+            first, second, *entries = _held(line_of_kernel(self._form.scales[grid], *size), values)
+            lines.append([first, second, *(kernel[entry] for entry in entries)])
+        return _upsampled(values, lines)
 
     def add(self, left: Tensor, right: Tensor) -> Tensor:
         return (left + right).clamp_(-LARGEST, LARGEST)
+
+
+def _held(line: Line, like: Tensor) -> list[Tensor]:
+    return [torch.from_numpy(part).to(like.device) for part in line]
+
+
+def _upsampled(values: Tensor, lines: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Rows, then columns, weighed sums of two cells each: below 2⁵² in all, as weights have 13 bits."""
+    for axis, (first, second, one, other) in zip((-2, -1), lines, strict=True):
+        shape = (-1, 1) if axis == -2 else (-1,)
+        values = values.index_select(axis, first) * one.reshape(shape) + values.index_select(
+            axis, second
+        ) * other.reshape(shape)
+    return rescaled(values, ACTIVATION_BITS + 2 * UPSAMPLING_BITS, ACTIVATION_BITS)
 
 
 class Synthesis:

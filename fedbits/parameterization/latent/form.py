@@ -224,27 +224,44 @@ def bilinear(factor: int) -> Integers:
     return ((2 * factor - distance) * (1 << (UPSAMPLING_BITS + 1)) + 2 * factor) // (4 * factor)
 
 
-def spread(factor: int, cells: int, size: int) -> Integers:
-    """Which entry of a kernel weighs which cell: 0 or 1, ``[size, cells, 2 factor]``.
+Line = tuple[
+    Integers, Integers, Integers, Integers
+]  # two cells for each pixel, and numbers that belong to them
 
-    The two cells nearest to each of ``size`` pixels; beyond the border, the last one counts twice.
+
+def line_of_kernel(factor: int, cells: int, size: int) -> Line:
+    """The two cells nearest to each of ``size`` pixels, and the entry of a kernel that weighs each.
+
+    Beyond the border, the last cell stands for others.
     """
-    table = np.zeros((size, cells, 2 * factor), np.int64)
     pixel = np.arange(size)
     first = (2 * pixel + 1 - factor) // (2 * factor)  # the cell whose centre is at the pixel or before
-    for cell in (first, first + 1):
-        entry = pixel - factor * cell + (factor + 1) // 2
-        fits = (entry >= 0) & (entry < 2 * factor)
-        np.add.at(table, (pixel[fits], np.clip(cell, 0, cells - 1)[fits], entry[fits]), 1)
+    entry = pixel - factor * first + (factor + 1) // 2
+    return np.clip(first, 0, cells - 1), np.clip(first + 1, 0, cells - 1), entry, entry - factor
+
+
+def spread(factor: int, cells: int, size: int) -> Integers:
+    """Which entry of a kernel weighs which cell: 0 to 2, ``[size, cells, 2 factor]``."""
+    table, pixel = np.zeros((size, cells, 2 * factor), np.int64), np.arange(size)
+    first, second, one, other = line_of_kernel(factor, cells, size)
+    np.add.at(table, (pixel, first, one), 1)
+    np.add.at(table, (pixel, second, other), 1)
     return table
+
+
+def bilinear_line(coarse: int, fine: int, cells: int, size: int) -> Line:
+    """The two cells nearest to each of ``size`` pixels, and their weights, of 8 fractional bits."""
+    at = (2 * np.arange(size) + 1) * fine - coarse  # where, in units of 1 / (2 coarse) of a cell
+    first, rest = np.divmod(at, 2 * coarse)
+    share = (rest * (1 << (UPSAMPLING_BITS + 1)) + 2 * coarse) // (4 * coarse)
+    cell = np.clip(first, 0, cells - 1), np.clip(first + 1, 0, cells - 1)
+    return *cell, (1 << UPSAMPLING_BITS) - share, share
 
 
 def interpolation(coarse: int, fine: int, cells: int, size: int) -> Integers:
     """Bilinear weights ``[size, cells]``, of 8 fractional bits, from factor ``coarse`` to ``fine``."""
     table, pixel = np.zeros((size, cells), np.int64), np.arange(size)
-    at = (2 * pixel + 1) * fine - coarse  # where in the coarse grid, in units of 1 / (2 coarse) of a cell
-    first, rest = np.divmod(at, 2 * coarse)
-    share = (rest * (1 << (UPSAMPLING_BITS + 1)) + 2 * coarse) // (4 * coarse)
-    np.add.at(table, (pixel, np.clip(first, 0, cells - 1)), (1 << UPSAMPLING_BITS) - share)
-    np.add.at(table, (pixel, np.clip(first + 1, 0, cells - 1)), share)
+    first, second, one, other = bilinear_line(coarse, fine, cells, size)
+    np.add.at(table, (pixel, first), one)
+    np.add.at(table, (pixel, second), other)
     return table

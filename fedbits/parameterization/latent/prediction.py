@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbits.coding.network import EntropyNetwork, Mixture
-from fedbits.coding.neural import code_symbols
 from fedbits.coding.own import as_layers
-from fedbits.coding.range_coder import SymbolCoder, Symbols
+from fedbits.coding.range_coder import Symbols
 from fedbits.coding.weights import QuantisedTensor
 from fedbits.parameterization.fixed_point import rescaled
 from fedbits.parameterization.latent.form import INPUT_BITS, Form
@@ -26,7 +25,6 @@ Integers = NDArray[np.int64]
 
 MOST_REACH = 127  # magnitude of a latent
 _LARGEST_INPUT = (1 << 15) - 1
-_PART = 1 << 13  # latents for which the network is evaluated at once
 _FLOOR = 2.0**-16  # the range coder holds no symbol less likely, about
 
 
@@ -105,17 +103,12 @@ class Predictor:
         centre = np.full(len(classes), self.reach)
         return self.network.mixture(np.concatenate(rows).T, centre, np.zeros_like(centre), 2 * self.reach + 1)
 
-    def code(self, coder: SymbolCoder, classes: Symbols, latents: Integers | None = None) -> Integers:
-        """Write, measure or (left out) read ``latents`` ``[n, latents]`` of samples of ``classes`` ``[n]``.
 
-        One place of up to 8,192 samples at a time.
-        """
-        n, size = len(classes), self.form.latents
-        known = np.zeros((size + 1, n), np.int64)
-        for place in range(size):
-            for start in range(0, n, _PART):
-                some = slice(start, start + _PART)
-                expected = self.expect(known[:, some], place, classes[some])
-                symbols = None if latents is None else latents[some, place] + self.reach
-                known[place, some] = code_symbols(coder, expected, symbols) - self.reach
-        return known[:size].T
+def joined(mixtures: Sequence[Mixture]) -> Mixture:
+    """The distributions of all of them, one after the other."""
+    if len(mixtures) == 1:
+        return mixtures[0]
+    shares = np.concatenate([one.shares for one in mixtures], axis=1)
+    means = np.concatenate([one.means for one in mixtures], axis=1)
+    inverse = np.concatenate([one.inverse for one in mixtures], axis=1)
+    return Mixture(shares, means, inverse, mixtures[0].levels)

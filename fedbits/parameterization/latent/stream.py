@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbits.coding import RangeReader, SymbolCoder
+from fedbits.coding.neural import code_symbols
 from fedbits.coding.weights import QuantisedTensor, code_weights, encode_weights, weights_work
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError, CorruptError
@@ -20,17 +21,22 @@ from fedbits.parameterization.base import Part
 from fedbits.parameterization.latent.config import LatentConfig
 from fedbits.parameterization.latent.exact import CHUNK_NUMBERS, SynthesisTensors, numbers_of_a_sample
 from fedbits.parameterization.latent.form import Form, SynthesisKind, Upsampling
-from fedbits.parameterization.latent.prediction import MOST_REACH, Predictor
+from fedbits.parameterization.latent.prediction import MOST_REACH, Predictor, joined
 from fedbits.parameterization.latent.start import shapes
+from fedbits.parameterization.transform import transform_work
 from fedbits.wire import distilled_set_pb2 as pb
 
 Networks = tuple[list[QuantisedTensor], list[QuantisedTensor]]  # synthesis and entropy, group after group
 
 # Their numbers are part of the wire format.
-_SYNTHESES: tuple[SynthesisKind, ...] = get_args(SynthesisKind)
-_UPSAMPLINGS: tuple[Upsampling, ...] = get_args(Upsampling)
+_SYNTHESES: tuple[tuple[SynthesisKind, Upsampling], ...] = (
+    ("pyramid", "dyadic"),
+    ("stacked", "dyadic"),
+    ("stacked", "learned"),
+)
 _MULTIPLICATIONS = 64  # of a matrix product, in a unit of work of 100 ns
-_PLACE_WORK, _EDGE_WORK = 4000, 200  # to code one latent of all samples: a batch, and each of its levels
+# To code one latent of all samples: a batch, each of its levels, and each group with samples in it.
+_BATCH_WORK, _EDGE_WORK, _RUN_WORK = 3000, 200, 2000
 _PART = 1 << 13  # samples in a batch
 
 
@@ -64,16 +70,25 @@ def code_latents(
 ) -> NDArray[np.int64]:
     """Write, measure or (left out) read ``latents`` ``[n, latents]`` of ``labels`` ``[n]``, ascending.
 
-    Group after group.
+    One place of up to 8,192 samples at a time, of whatever groups.
     """
-    form = known[0].form
-    found = np.zeros((len(labels), form.latents), np.int64)
-    group = labels // form.group_classes
-    for number in np.unique(group):
-        where = slice(*np.searchsorted(group, [number, number + 1]))
-        own = None if latents is None else latents[where]
-        found[where] = known[number].code(coder, labels[where] % form.group_classes, own)
-    return found
+    form, reach, size = known[0].form, known[0].reach, len(labels)
+    group, within = np.divmod(labels, form.group_classes)
+    found = np.zeros((form.latents + 1, size), np.int64)  # the last row is what lies outside a grid
+    batches = [_runs(group, start, min(start + _PART, size)) for start in range(0, size, _PART)]
+    for place in range(form.latents):
+        for runs in batches:
+            expected = joined([known[n].expect(found[:, some], place, within[some]) for n, some in runs])
+            rows = slice(runs[0][1].start, runs[-1][1].stop)
+            symbols = None if latents is None else latents[rows, place] + reach
+            found[place, rows] = code_symbols(coder, expected, symbols) - reach
+    return found[:-1].T
+
+
+def _runs(group: NDArray[np.int64], start: int, stop: int) -> list[tuple[int, slice]]:
+    """Where samples from ``start`` to ``stop`` are of the same group, and of which."""
+    ends = [*(np.flatnonzero(np.diff(group[start:stop])) + start + 1).tolist(), stop]
+    return [(int(group[a]), slice(a, b)) for a, b in pairwise([start, *ends])]
 
 
 def write(
@@ -89,10 +104,7 @@ def write(
     message.numbers = config.numbers
     per_group = config.classes_per_group(spec)
     message.group_classes = 0 if per_group == spec.classes else per_group
-    message.synthesis, message.upsampling = (
-        _SYNTHESES.index(config.synthesis),
-        _UPSAMPLINGS.index(config.upsampling),
-    )
+    message.synthesis = _SYNTHESES.index((config.synthesis, config.upsampling))
     message.hidden, message.convolutions = config.hidden, config.convolutions
     message.without_means = not config.class_means
     message.context, message.without_coarser = config.context, not config.coarser
@@ -131,7 +143,7 @@ def checked(message: pb.Latent, spec: DataSpec) -> LatentConfig:
     Raises:
         CorruptError: there are no such latents of samples of ``spec``.
     """
-    if message.synthesis >= len(_SYNTHESES) or message.upsampling >= len(_UPSAMPLINGS):
+    if message.synthesis >= len(_SYNTHESES):
         raise CorruptError("the blob declares a synthesis network of an unknown kind")
     if list(message.scales) != sorted(message.scales, reverse=True):
         raise CorruptError("the blob declares latents whose coarsest grid is not the first")
@@ -139,15 +151,16 @@ def checked(message: pb.Latent, spec: DataSpec) -> LatentConfig:
         raise CorruptError(f"the blob declares latents up to {message.reach}: expected 1 to {MOST_REACH}")
     if message.group_classes > spec.classes:
         raise CorruptError(f"the blob declares groups of {message.group_classes} of {spec.classes} classes")
+    synthesis, upsampling = _SYNTHESES[message.synthesis]
     try:
         config = LatentConfig(
             numbers=message.numbers,
             scales=tuple(message.scales),
             group=message.group_classes or "set",
-            synthesis=_SYNTHESES[message.synthesis],
+            synthesis=synthesis,
             hidden=message.hidden,
             convolutions=message.convolutions,
-            upsampling=_UPSAMPLINGS[message.upsampling],
+            upsampling=upsampling,
             class_means=not message.without_means,
             context=message.context,
             coarser=not message.without_coarser,
@@ -211,7 +224,7 @@ class DecodingCost:
         """Numbers of 8 bytes that decoding takes once: a chunk of samples, networks, contexts, one batch."""
         form = self.form
         each = 12 * numbers_of_a_sample(form)
-        batch = min(samples, _PART) * (2 * max(form.entropy_widths) + 4 * form.inputs + 40)
+        batch = min(samples, _PART) * (2 * max(form.entropy_widths) + 4 * form.inputs + 150)
         static = form.latents * (form.inputs + 2 * form.group_classes * form.groups)
         return max(each, min(CHUNK_NUMBERS, each * samples)) + 8 * form.parameters + batch + static
 
@@ -226,34 +239,38 @@ class DecodingCost:
     @property
     def sample_work(self) -> int:
         """For each sample, of making it, in units of 100 ns."""
-        form = self.form
-        layers, work = form.layer_shapes[::2], 0
-        sizes = [form.sample[1] * form.sample[2]] * len(layers)
-        if form.synthesis == "pyramid":
-            each = [f for f, _ in form.levels[form.dense :] for _ in range(1 + form.convolutions)]
-            each = [*form.scales[: form.dense], *each]
-            sizes = [form.at(f)[0] * form.at(f)[1] for f in [*each, 1]]
-        for (out, into, *side), size in zip(layers, sizes, strict=True):
-            work += size * (1 + out * into * side[0] * side[1] // _MULTIPLICATIONS + into * 2 + out)
+        work = 0
+        for (out, into, *side), factor in zip(self.form.layer_shapes[::2], self._factors, strict=True):
+            products = out * into * math.prod(side)
+            work += math.prod(self.form.at(factor)) * (1 + products // _MULTIPLICATIONS + 2 * into + out)
         return work
+
+    @property
+    def _factors(self) -> list[int]:
+        """Of the grid that each layer works on."""
+        form = self.form
+        if form.synthesis == "stacked":
+            return [1] * (2 + form.convolutions)
+        found = []
+        for place, (factor, _) in enumerate(form.levels):
+            after = form.factors[1] if form.dense and not place else factor
+            found += [factor, *[after] * form.convolutions]
+        return [*found, 1]
 
     @property
     def shared_work(self) -> int:
         """Once, in units of 100 ns."""
-        synthesis, entropy = shapes(self.form)
-        return weights_work(synthesis) + weights_work(entropy)
+        form = self.form
+        each = weights_work(form.synthesis_shapes) + weights_work(form.entropy_shapes)
+        if form.dense:
+            grid = form.at(form.factors[1])
+            each += transform_work(1 + len(form.levels[0][1]), (form.hidden, *grid))
+        return form.groups * each
 
     def work(self, samples: int, streams: int = 1) -> int:
         """Of decoding so many in so many streams, in units of 100 ns."""
-        batches = max(self.form.groups, streams) + samples // _PART
-        places = batches * self.form.latents * (_PLACE_WORK + _EDGE_WORK * min(self.levels, 32))
+        parts = samples // _PART
+        runs = min(self.form.groups, samples) if streams == 1 else streams
+        batches = (streams + parts) * (_BATCH_WORK + _EDGE_WORK * min(self.levels, 32))
+        places = self.form.latents * (batches + (runs + parts) * _RUN_WORK)
         return places + samples * (self.symbol_work + self.sample_work) + self.shared_work
-
-
-def shares(message: pb.Latent, bits: int) -> dict[str, int]:
-    """The ``bits`` of streams, and of both networks: the explicit and the implicit part (section 3.2)."""
-    return {
-        "latents": bits,
-        "entropy network": 8 * len(message.entropy_weights),
-        "synthesis network": 8 * len(message.synthesis_weights),
-    }

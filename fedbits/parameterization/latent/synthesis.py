@@ -27,12 +27,12 @@ class Arithmetic(Protocol):
         """By the layer of that number; as many rows and columns come out, with zeros beyond the border."""
         ...
 
-    def upsample(self, values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Separably, by integer matrices ``[size, cells]`` of 8 fractional bits."""
+    def interpolate(self, values: Tensor, coarse: int, fine: int) -> Tensor:
+        """From the grid of one factor to that of another, bilinearly."""
         ...
 
-    def kernel(self, grid: int) -> Tensor:
-        """The learned upsampling kernel of a grid, in units of 2⁻⁸."""
+    def enlarge(self, values: Tensor, grid: int) -> Tensor:
+        """From that grid to the size of samples, by its learned kernel."""
         ...
 
     def add(self, left: Tensor, right: Tensor) -> Tensor: ...
@@ -53,14 +53,9 @@ def _stacked(form: Form, arithmetic: Arithmetic, grids: Sequence[Tensor]) -> Ten
     whole = []
     for number, (values, factor) in enumerate(zip(grids, form.scales, strict=True)):
         if form.upsampling == "learned":
-            kernel = arithmetic.kernel(number)
-            sizes = zip(values.shape[2:], form.sample[1:], strict=True)
-            matrices = [
-                torch.from_numpy(spread(factor, cells, size)).to(kernel) @ kernel for cells, size in sizes
-            ]
-            whole.append(arithmetic.upsample(values, *matrices))
+            whole.append(arithmetic.enlarge(values, number))
         else:
-            whole.append(_resized(form, arithmetic, values, factor, 1))
+            whole.append(_resized(arithmetic, values, factor, 1))
     features = arithmetic.convolve(torch.cat(whole, dim=1), 0).relu()
     features = arithmetic.convolve(features, 1)
     for number in range(form.convolutions):
@@ -73,7 +68,7 @@ def _pyramid(form: Form, arithmetic: Arithmetic, grids: Sequence[Tensor]) -> Ten
     for place, (factor, numbers) in enumerate(form.levels):
         values = torch.cat([grids[number] for number in numbers], dim=1)
         if carried is not None:
-            carried = _resized(form, arithmetic, carried, before, factor)
+            carried = _resized(arithmetic, carried, before, factor)
             values = torch.cat([carried, values], dim=1)
         features = arithmetic.convolve(values, layer)
         layer, before = layer + 1, factor
@@ -87,16 +82,11 @@ def _pyramid(form: Form, arithmetic: Arithmetic, grids: Sequence[Tensor]) -> Ten
             layer += 1
         carried = features
     assert carried is not None
-    return arithmetic.convolve(_resized(form, arithmetic, carried, before, 1), layer)
+    return arithmetic.convolve(_resized(arithmetic, carried, before, 1), layer)
 
 
-def _resized(form: Form, arithmetic: Arithmetic, values: Tensor, coarse: int, fine: int) -> Tensor:
-    """From the grid of one factor to that of another, bilinearly."""
-    if coarse == fine:
-        return values
-    sizes = zip(values.shape[2:], form.at(fine), strict=True)
-    matrices = [torch.from_numpy(interpolation(coarse, fine, *size)).to(values) for size in sizes]
-    return arithmetic.upsample(values, *matrices)
+def _resized(arithmetic: Arithmetic, values: Tensor, coarse: int, fine: int) -> Tensor:
+    return values if coarse == fine else arithmetic.interpolate(values, coarse, fine)
 
 
 class Floating:
@@ -104,7 +94,7 @@ class Floating:
 
     def __init__(self, form: Form, kernels: Sequence[Tensor], layers: Sequence[Tensor]) -> None:
         """Learned ``kernels``, if any, and weights and bias of each layer."""
-        self._kernels, self._layers = kernels, list(layers)
+        self._form, self._kernels, self._layers = form, kernels, list(layers)
         if form.dense:
             self._layers[:2] = [_as_maps(form, tensor) for tensor in layers[:2]]
 
@@ -113,12 +103,21 @@ class Floating:
         padding = (weight.shape[2] // 2, weight.shape[3] // 2)
         return _clamped(F.conv2d(values, weight, bias, padding=padding))
 
-    def upsample(self, values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def interpolate(self, values: Tensor, coarse: int, fine: int) -> Tensor:
+        sizes = zip(values.shape[2:], self._form.at(fine), strict=True)
+        matrices = [torch.from_numpy(interpolation(coarse, fine, *size)).to(values) for size in sizes]
+        return self._upsampled(values, *matrices)
+
+    def enlarge(self, values: Tensor, grid: int) -> Tensor:
+        kernel, factor = self._kernels[grid] * 2.0**UPSAMPLING_BITS, self._form.scales[grid]
+        sizes = zip(values.shape[2:], self._form.sample[1:], strict=True)
+        matrices = [torch.from_numpy(spread(factor, *size)).to(kernel) @ kernel for size in sizes]
+        return self._upsampled(values, *matrices)
+
+    @staticmethod
+    def _upsampled(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         scale = 2.0**-UPSAMPLING_BITS
         return _clamped((rows * scale) @ values @ (columns * scale).T)
-
-    def kernel(self, grid: int) -> Tensor:
-        return self._kernels[grid] * 2.0**UPSAMPLING_BITS
 
     def add(self, left: Tensor, right: Tensor) -> Tensor:
         return _clamped(left + right)
