@@ -140,11 +140,15 @@ class Declared(ABC):
             for size, times in sizes.items()
         )
 
+    def payable(self, counts: list[int], per_class: bool) -> int:
+        """The part of :meth:`work` for which the stream has to have bytes."""
+        return self.work(counts, per_class)
+
     def least_stream(self, counts: list[int], per_class: bool) -> int:
         """Bytes that the stream has at least, so that no small blob takes long or much memory to decode."""
         numbers = max(sum(counts) * self.spec.elements, self.interpolated(sum(counts)))
         least = -(-(numbers - _FREE_NUMBERS) // _NUMBERS_PER_BYTE)
-        return max(0, least, least_stream(self.work(counts, per_class)))
+        return max(0, least, least_stream(self.payable(counts, per_class)))
 
 
 class DeclaredPixels(Declared):
@@ -305,6 +309,7 @@ class DeclaredLatent(Declared):
             "entropy_hidden": config.entropy_hidden,
             "latents": self._cost.form.latents,
             "reach": self.message.reach,
+            "coder": "entropy network",
             "parameters": self._cost.parameters,
         }
 
@@ -329,12 +334,15 @@ class DeclaredLatent(Declared):
         return self._cost.shared_elements(samples)
 
     def work(self, counts: list[int], per_class: bool) -> int:
-        streams = len(counts) - counts.count(0) if per_class else 1
-        return self._cost.work(sum(counts), streams)
+        return self._cost.work(sum(counts), _streams(counts, per_class))
 
-    def least_stream(self, counts: list[int], per_class: bool) -> int:
-        """As of any set; what weights take to decode, their own bytes pay for."""
-        return max(0, super().least_stream(counts, per_class) - sum(self.side_information().values()))
+    def payable(self, counts: list[int], per_class: bool) -> int:
+        """As if all weights were 0: what others take to decode, their own bits pay for."""
+        return self._cost.work(sum(counts), _streams(counts, per_class), zeros=True)
+
+
+def _streams(counts: list[int], per_class: bool) -> int:
+    return len(counts) - counts.count(0) if per_class else 1
 
 
 _KINDS: dict[str, type[Declared]] = {

@@ -31,7 +31,7 @@ def check_budget(starting: DistilledSet, budget: int, may_shrink: bool = False) 
         BudgetError: the starting set does not fit, even re-quantised as far as its form bears; it names the
             size that would do, which depends on nothing that optimisation changes.
     """
-    smallest, advice = len(encode(starting)), "(--ipc) or bits (--bits)"
+    smallest = len(encode(starting))
     if smallest <= budget:
         return
     if starting.parameterization.most_tightened < 1:
@@ -39,13 +39,12 @@ def check_budget(starting: DistilledSet, budget: int, may_shrink: bool = False) 
         smallest = len(encode(least))
         if smallest <= _bearable(least, budget):
             return
-        advice = "(--ipc) or an [epitome] of fewer tokens, width and nonzeros"
     else:
         smallest = min(smallest, len(encode(_tightened(starting, _STRONGEST))))
     if smallest > budget:
         raise BudgetError(
             f"{len(starting)} samples do not fit a budget of {budget:,} bytes: the smallest that would do is "
-            f"{smallest:,} bytes, or give fewer samples {advice}"
+            f"{smallest:,} bytes, or give fewer samples (--ipc) or {starting.parameterization.leaner}"
         )
 
 
@@ -86,12 +85,13 @@ def _squeezed(distilled: DistilledSet, budget: int, gently: bool) -> DistilledSe
 
 def _bearable(distilled: DistilledSet, budget: int) -> float:
     """Bytes of sets like this one that are tightened to ``budget`` without harm."""
-    most = distilled.parameterization.most_tightened
+    stored = distilled.parameterization
+    most = stored.most_tightened
     if most >= 1:
         return math.inf
     blob = encode(distilled)
     bits = ledger(blob).components
-    shared = len(blob) - (bits["positions"] + bits["coefficients"]) / 8
+    shared = len(blob) - sum(bits[part] for part in stored.own_parts) / 8
     return budget + most * max(0.0, budget - shared)
 
 
@@ -191,7 +191,7 @@ def _joined(distilled: DistilledSet, candidates: Candidates, counts: tuple[int, 
         return distilled
     batch = candidates.data.batch(index)
     order = torch.argsort(torch.cat([distilled.labels, batch.labels.cpu()]), stable=True)
-    joined = distilled.parameterization.joined(batch.samples.cpu(), order)
+    joined = distilled.parameterization.joined(batch.samples.cpu(), batch.labels.cpu(), order)
     soft = distilled.soft_labels
     if soft is not None:
         soft = soft.joined(SoftLabels.certain(batch.labels.cpu(), distilled.spec.classes), order)

@@ -37,17 +37,33 @@ A fedbits recipe: everything that shapes a distilled set. Save it as a file, cha
 fedbits distill --data DATA --budget 1KiB/class --recipe FILE.toml
 What is left out keeps its default; ipc, bits and factor are then chosen for the budget. A file may also
 begin with base = "quadd", or another recipe's name, and hold only what differs; "none" takes a value away."""
-_ABOUT_EPITOMES = """\
+_ABOUT_STORAGE = {
+    "epitome": """\
 Samples are sparse codes over tokens that all share; bits, factor, transform and [quantizer] shape pixels, and
-have no say here."""
-_ABOUT_PLANNED = """\
+have no say here.""",
+    "latent": """\
+Samples are latents, of which a small network makes them; bits, factor, transform and [quantizer] shape
+pixels, and have no say here.""",
+}
+_ABOUT_PLANNED = {
+    "epitome": """\
 There is no table [epitome]: its settings are chosen for the budget, and 'fedbits inspect' shows those of a
 set. To choose them yourself, give at least these four (patch is a side, or numbers of a flat sample):
 [epitome]
 tokens = 32
 width = 16
 nonzeros = 6
-patch = 28"""
+patch = 28""",
+    "latent": """\
+There is no table [latent]: its settings are chosen for the budget, and 'fedbits inspect' shows those of a
+set. To choose them yourself (scales are times that grids are smaller than samples; beta is the squared error
+that a bit is worth), give any of these:
+[latent]
+numbers = 32
+scales = [4, 2]
+hidden = 8
+beta = 1.0""",
+}
 # Settings that hang on the data and the budget: no default of theirs would do.
 _NEEDED: dict[type, tuple[str, ...]] = {EpitomeConfig: ("tokens", "width", "nonzeros", "patch")}
 
@@ -117,9 +133,9 @@ def load(path: Path) -> Recipe:
 
 def dumps(recipe: Recipe, about: str = _ABOUT) -> str:
     """``recipe`` as TOML under the comment ``about``; :func:`loads` gives an equal one."""
-    if recipe.storage == "epitome":
-        planned = [_ABOUT_PLANNED] if recipe.epitome is None else []
-        about = "\n".join([about, _ABOUT_EPITOMES, *planned])
+    if recipe.storage in _ABOUT_STORAGE:
+        planned = [_ABOUT_PLANNED[recipe.storage]] if getattr(recipe, recipe.storage) is None else []
+        about = "\n".join([about, _ABOUT_STORAGE[recipe.storage], *planned])
     text = tomli_w.dumps(tree(recipe))
     # tomli-w puts each item on its own line; a newline inside a string is escaped, so this is an array
     short = re.sub(

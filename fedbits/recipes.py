@@ -16,14 +16,14 @@ from fedbits.matching import (
     TrajectoryConfig,
 )
 from fedbits.matching.pool import PoolConfig
-from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.parameterization.pixel import TRANSFORMS, Transform
 from fedbits.quantization import QuantizerConfig
 from fedbits.selection import SELECTIONS, Selection
 
 FLOAT_BITS = 32
 Labels = Literal["hard", "soft"]
-Storage = Literal["pixel", "epitome"]
+Storage = Literal["pixel", "epitome", "latent"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ class Recipe:
         objective: what the optimisation matches.
         optimizer: how samples move.
         labels: ``hard`` classes, or ``soft`` labels learned with the samples.
-        storage: what samples are stored as: ``pixel`` values, or sparse codes over an ``epitome`` (SPEED).
-        epitome: settings of the latter; None leaves them to the planner.
+        storage: what samples are stored as: ``pixel`` values, sparse codes over an ``epitome`` (SPEED), or
+            ``latent`` grids of which a small network makes samples (RUO).
+        epitome, latent: settings of the two latter; None leaves them to the planner.
         overfill: samples are chosen to take this many times the budget at the start; optimisation makes
             them richer, and the rate term of the loss keeps them to the budget.
         ipc, bits, factor: samples per class, bits a value (1 to 8, or 32 for float32 numbers) and
@@ -86,6 +87,7 @@ class Recipe:
     transform: Transform = "none"
     storage: Storage = "pixel"
     epitome: EpitomeConfig | None = None
+    latent: LatentConfig | None = None
     penalty: float = 0.0
     objective: ObjectiveConfig = DistributionConfig()  # noqa: RUF009 - frozen
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -126,8 +128,11 @@ class Recipe:
     def _check_storage(self) -> None:
         if self.storage not in get_args(Storage):
             raise ConfigError(f"storage is {self.storage!r}: expected {' or '.join(get_args(Storage))}")
-        if self.storage == "pixel" and self.epitome is not None:
-            raise ConfigError("there are settings of an epitome, but storage is 'pixel': expected 'epitome'")
+        for name, words in (("epitome", "an epitome"), ("latent", "latents")):
+            if self.storage != name and getattr(self, name) is not None:
+                raise ConfigError(
+                    f"there are settings of {words}, but storage is {self.storage!r}: expected {name!r}"
+                )
         for name, usual in (("bits", None), ("factor", None), ("transform", "none")):
             value = getattr(self, name)
             if self.storage != "pixel" and value != usual:
@@ -205,6 +210,13 @@ _RECIPES = (
         "sparse codes over tokens that all samples share, a small network that makes samples of them",
         steps=400,
         storage="epitome",
+        objective=_MATCHING,
+    ),
+    Recipe(
+        "ruo",
+        "latents on grids of several scales, and small networks that predict them and make samples of them",
+        steps=400,
+        storage="latent",
         objective=_MATCHING,
     ),
     Recipe("random", "random real samples through the same codec"),

@@ -292,6 +292,8 @@ def _sheet(node: Facts, picture: bytes) -> str:
     text = f"{sent['samples']:,} samples"
     if sent.get("parameterization") == "epitome":
         text += f" · sparse codes over {sent['tokens']} tokens"
+    elif sent.get("parameterization") == "latent":
+        text += f" · {sent['latents']} latents each"
     elif "bits" in sent:
         text += f" · {sent['bits']} bits a value"
     if sent.get("factor", 1) != 1:

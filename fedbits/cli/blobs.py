@@ -79,6 +79,8 @@ def _form(facts: Mapping[str, Any]) -> str:
         codes = f"at most {facts['nonzeros']} coefficients of {facts['bits']} bits a sample{heads}"
         shared = f"{facts['tokens']} tokens of {facts['width']}, {blocks}"
         return f"{codes}, {shared}, patches of {_patch(facts)}"
+    if facts["storage"] == "latent":
+        return _latents(facts)
     each = f"{facts['bits']} bits each"
     if facts["storage"] == "floats":
         return f"{each} (float32)"
@@ -86,6 +88,15 @@ def _form(facts: Mapping[str, Any]) -> str:
     transformed = " of the cosine transform" if facts["transform"] == "dct" else ""
     stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
     return each + spaced + transformed + stored
+
+
+def _latents(facts: Mapping[str, Any]) -> str:
+    """Which latents there are, and what makes samples of them."""
+    some = [f"{facts['numbers']} numbers"] if facts["numbers"] else []
+    some += [f"grids at 1/{' and 1/'.join(map(str, facts['scales']))} of a side"] if facts["scales"] else []
+    shared = {"set": "", "class": " for each class"}.get(facts["group"], f" for {facts['group']} classes")
+    network = f"{facts['synthesis']} network of {facts['hidden']} features{shared}"
+    return f"{facts['latents']:,} latents a sample ({', '.join(some)}), {network}"
 
 
 def _patch(facts: Mapping[str, Any]) -> str:

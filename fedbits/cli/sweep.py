@@ -63,7 +63,7 @@ def sweep(
         ),
     ] = None,
     bits: Annotated[
-        str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; no matter to epitomes.")
+        str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; only of pixels.")
     ] = "1,2,3,4",
     factors: Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")] = "1",
     ipc: Annotated[

@@ -155,9 +155,14 @@ def weight_bits(tensors: Sequence[QuantisedTensor]) -> float:
     return meter.bits
 
 
-def weights_work(shapes: Sequence[Shape]) -> int:
-    """What :func:`code_weights` costs at most, in the unit of :func:`fedbits.coding.coding_work`."""
+def weights_work(shapes: Sequence[Shape], zeros: bool = False) -> int:
+    """What :func:`code_weights` costs at most, in the unit of :func:`fedbits.coding.coding_work`.
+
+    With ``zeros`` what it costs where all weights are 0, as they are where a stream has ended.
+    """
     each, all_kinds = 2 * _LONGEST + 2, (_LONGEST + 1) * (_LONGEST + 4) // 2  # decisions of a weight; kinds
+    if zeros:
+        each = all_kinds = 1
     sizes = [math.prod(shape) for shape in shapes]
     batches = [stop - start for size in sizes for start, stop in _batches(size)]
     kinds = sum(min(all_kinds, each * batch) for batch in batches)

@@ -31,6 +31,9 @@ class Parameterization(nn.Module, ABC):
     shrinkable = True  # whether :meth:`tightened` takes fewer bits
     # Of the bytes of codes, the share that tightening takes without harm; samples had better go before more.
     most_tightened = math.inf
+    own_parts: tuple[str, ...] = ("samples",)  # of the ledger, those that come and go with samples
+    shared_parts: tuple[str, ...] = ()  # of the ledger, those that all samples share
+    leaner = "bits (--bits)"  # what a person can have fewer of, besides samples, for fewer bytes
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -81,8 +84,11 @@ class Parameterization(nn.Module, ABC):
         """A copy in fewer bits: squared distance in steps is traded for bits at ``strength`` ≥ 0."""
 
     @abstractmethod
-    def joined(self, samples: Tensor, order: Tensor) -> Parameterization:
-        """A copy with normalised ``samples`` appended, all put in ``order`` (a permutation)."""
+    def joined(self, samples: Tensor, labels: Tensor, order: Tensor) -> Parameterization:
+        """A copy with normalised ``samples`` of classes ``labels`` appended, all put in ``order``.
+
+        ``order`` is a permutation after which classes ascend.
+        """
 
     @abstractmethod
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ class FloatParameterization(Parameterization):
     def tightened(self, strength: float) -> FloatParameterization:
         return self.selected(torch.arange(len(self)))
 
-    def joined(self, samples: Tensor, order: Tensor) -> FloatParameterization:
+    def joined(self, samples: Tensor, labels: Tensor, order: Tensor) -> FloatParameterization:
         stored = torch.cat([self.stored.detach(), samples.to(self.stored.device)])[order]
         return FloatParameterization(self.spec, stored)
 

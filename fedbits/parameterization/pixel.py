@@ -371,7 +371,7 @@ class PixelParameterization(Parameterization):
             symbols = tighten(position, self.quantizer.levels, strength, self.transform == "none")
         return self._like(self.quantizer.grid().lookup(symbols.to(self.stored.device)).float())
 
-    def joined(self, samples: Tensor, order: Tensor) -> PixelParameterization:
+    def joined(self, samples: Tensor, labels: Tensor, order: Tensor) -> PixelParameterization:
         added = shrink(samples, self.spec, self.factor)
         added = added if self.transform == "none" else dct.forward(added)
         return self._like(torch.cat([self._on_grid(), added.to(self.stored.device)])[order])

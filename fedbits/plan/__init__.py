@@ -3,6 +3,7 @@
 from fedbits.plan.base import Plan, start
 from fedbits.plan.candidates import Candidates, evenly
 from fedbits.plan.epitome import plan_epitome
+from fedbits.plan.latent import plan_latent
 from fedbits.plan.pixel import plan_pixels
 from fedbits.plan.within import CLOSE, largest_within
 from fedbits.recipes import Recipe
@@ -16,5 +17,5 @@ def make_plan(candidates: Candidates, recipe: Recipe, budget: int | None) -> Pla
     Raises:
         BudgetError: not even one sample of each class fits.
     """
-    plan = plan_epitome if recipe.storage == "epitome" else plan_pixels
+    plan = {"pixel": plan_pixels, "epitome": plan_epitome, "latent": plan_latent}[recipe.storage]
     return plan(candidates, recipe, budget)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from fedbits.distilled_set import DistilledSet
 from fedbits.labels import SoftLabels
 from fedbits.parameterization import (
     EpitomeConfig,
     EpitomeParameterization,
     FloatParameterization,
+    LatentConfig,
+    LatentParameterization,
     Parameterization,
     PixelConfig,
     PixelParameterization,
@@ -24,7 +28,7 @@ class Plan:
     """What is stored: ``counts`` samples of each class in one storage form."""
 
     counts: tuple[int, ...]
-    config: PixelConfig | EpitomeConfig
+    config: PixelConfig | EpitomeConfig | LatentConfig
 
     @property
     def samples(self) -> int:
@@ -38,6 +42,11 @@ def start(candidates: Candidates, plan: Plan, recipe: Recipe) -> DistilledSet:
     if isinstance(plan.config, EpitomeConfig):
         parameterization = EpitomeParameterization.from_samples(
             samples, spec, plan.config, derive_seed(candidates.seed, "epitome")
+        )
+    elif isinstance(plan.config, LatentConfig):
+        labels = torch.arange(spec.classes).repeat_interleave(torch.tensor(plan.counts))
+        parameterization = LatentParameterization.from_samples(
+            samples, labels, spec, plan.config, derive_seed(candidates.seed, "latent")
         )
     elif plan.config.bits == FLOAT_BITS:
         parameterization = FloatParameterization(spec, samples)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fedbits.container import encode, ledger
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
 from fedbits.parameterization import EpitomeConfig
-from fedbits.plan.base import Plan, start
+from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
-from fedbits.plan.within import largest_within
+from fedbits.plan.solver import DOUBT, SHARED, Foreseen, Solver
 from fedbits.recipes import Recipe
 
 # Settings that reproduce training images of Fashion-MNIST best at their size, from the leanest to the
@@ -27,11 +26,7 @@ _SMALLEST_PATCH = 4  # of a cut sample: a smaller one saves next to nothing besi
 # transform has mostly zeros where patches are large.
 _TOKEN_BYTES, _PATCH_BYTES, _PATCH_BYTES_LEAST, _LARGE_PATCH = 0.5, 0.5, 0.28, 196
 _COEFFICIENT_BYTES = 0.5  # that a coefficient and its place take at least
-_SHARED = 0.5  # of the budget, at most, goes into tokens and network
-_DOUBT = 1.15  # by which a size may differ from what was foreseen, of a few samples that were hardly fitted
-_NEARLY_ALL = 0.75  # of the samples that there are: richer settings are worth the rest
 _SAMPLES_PER_TOKEN = 8  # where no budget says how large a dictionary may be
-_PROBE, _PROBE_STEPS = 120, 80  # samples, and steps of fitting them, from which sizes of many are foreseen
 
 
 def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
@@ -51,18 +46,13 @@ def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> 
         counts = candidates.each(recipe.ipc)
         return Plan(counts, recipe.epitome or _suited_to(candidates.data.spec, sum(counts)))
     limit = budget * (recipe.overfill if recipe.steps else 1.0)
-    solver = _Solver(candidates, recipe, limit)
+    solver = Solver[EpitomeConfig](candidates, recipe, limit)
     if recipe.epitome is not None:
-        if recipe.ipc is not None:
-            return Plan(solver.least, recipe.epitome)
-        foreseen = solver.foreseen(recipe.epitome)
-        if foreseen.size(candidates.classes) * _DOUBT <= limit:
-            return solver.most(recipe.epitome, foreseen)
-        return solver.leanest([recipe.epitome], budget)
-    for config in solver.promising():
+        return solver.given(recipe.epitome, budget)
+    for config in _promising(solver):
         foreseen = solver.foreseen(config)
         if solver.affords(config, foreseen):
-            return solver.most(config, foreseen)
+            return _most(solver, config, foreseen)
     return solver.leanest(settings(candidates.data.spec)[len(_SETTINGS) - 1 :: len(_SETTINGS)], budget)
 
 
@@ -104,106 +94,24 @@ def _suited_to(spec: DataSpec, samples: int) -> EpitomeConfig:
     return next((one for one in whole if _SAMPLES_PER_TOKEN * one.tokens <= samples), whole[-1])
 
 
-@dataclass(frozen=True)
-class _Foreseen:
-    """Bytes of tokens and network, of whatever else all samples share, and of each."""
-
-    dictionary: float
-    besides: float
-    each: float
-
-    @property
-    def shared(self) -> float:
-        return self.dictionary + self.besides
-
-    def size(self, samples: int) -> float:
-        return self.shared + self.each * samples
+def _promising(solver: Solver[EpitomeConfig]) -> Iterator[EpitomeConfig]:
+    """Settings, from the richest on, that might do by a rough estimate."""
+    spec = solver.candidates.data.spec
+    for config in settings(spec):
+        shared = shared_bytes(config, spec) / DOUBT
+        everything = shared + _COEFFICIENT_BYTES * config.nonzeros * solver.enough
+        shares = solver.recipe.ipc is None and shared <= SHARED * solver.limit
+        if shares or everything <= solver.limit:
+            yield config
 
 
-@dataclass(frozen=True)
-class _Solver:
-    """What ``limit`` bytes allow.
-
-    A sample's bytes are foreseen from a set of a few, fitted in a hurry: where it comes to every byte, the
-    set itself is made.
-    """
-
-    candidates: Candidates
-    recipe: Recipe
-    limit: float
-
-    @property
-    def least(self) -> tuple[int, ...]:
-        """Samples of each class, at least."""
-        ipc = self.recipe.ipc
-        return self.candidates.counts(self.candidates.classes) if ipc is None else self.candidates.each(ipc)
-
-    @property
-    def _enough(self) -> int:
-        """Samples of which no more are wanted."""
-        least, every = sum(self.least), self.candidates.total
-        return least if self.recipe.ipc is not None else max(least, int(_NEARLY_ALL * every))
-
-    def promising(self) -> Iterator[EpitomeConfig]:
-        """Settings, from the richest on, that might do by a rough estimate."""
-        spec = self.candidates.data.spec
-        for config in settings(spec):
-            shared = shared_bytes(config, spec) / _DOUBT
-            everything = shared + _COEFFICIENT_BYTES * config.nonzeros * self._enough
-            shares = self.recipe.ipc is None and shared <= _SHARED * self.limit
-            if shares or everything <= self.limit:
-                yield config
-
-    def foreseen(self, config: EpitomeConfig) -> _Foreseen:
-        candidates, wanted = self.candidates, sum(self.least)
-        few = wanted if self.recipe.ipc is not None else max(wanted, _PROBE)
-        counts = candidates.counts(min(few, max(_PROBE, candidates.classes)))
-        hurried = replace(config, fit_steps=min(config.fit_steps, _PROBE_STEPS))
-        blob = encode(start(candidates, Plan(counts, hurried), self.recipe))
-        bits = ledger(blob).components
-        each = sum(bits[part] for part in ("positions", "coefficients")) / 8
-        dictionary = sum(bits[part] for part in ("tokens", "network")) / 8
-        return _Foreseen(dictionary, len(blob) - dictionary - each, max(each, 1.0) / sum(counts))
-
-    def affords(self, config: EpitomeConfig, foreseen: _Foreseen) -> bool:
-        """Whether ``config`` leaves enough for samples: half of the budget, or for all that are wanted."""
-        fits = foreseen.size(self.candidates.classes) <= self.limit / _DOUBT
-        if self.recipe.ipc is None and fits and foreseen.dictionary <= _SHARED * self.limit:
-            return True
-        size = foreseen.size(self._enough)
-        if self._enough > sum(self.least) or not self.limit < size * _DOUBT < _DOUBT**2 * self.limit:
-            return size <= self.limit
-        return self._size(Plan(self.least, config)) <= self.limit
-
-    def most(self, config: EpitomeConfig, foreseen: _Foreseen) -> Plan:
-        """As many samples as ``limit`` allows; where there are no more, more coefficients of each."""
-        if self.recipe.ipc is not None:
-            return Plan(self.least, config)
-        total = max(self.candidates.classes, int((self.limit - foreseen.shared) / foreseen.each))
-        if total > self.candidates.total and self.recipe.epitome is None:
-            form = config.form(self.candidates.data.spec)
-            richer = config.nonzeros * total // self.candidates.total
-            config = replace(config, nonzeros=min(richer, form.tokens * form.patches))
-        return Plan(self.candidates.counts(total), config)
-
-    def leanest(self, some: list[EpitomeConfig], budget: int) -> Plan:
-        """The leanest of ``some`` settings, whatever share of ``limit`` is left for samples.
-
-        Raises:
-            BudgetError: with the smallest budget that would do.
-        """
-        sizes = {config: self._size(Plan(self.least, config)) for config in some}
-        config = min(some, key=lambda one: sizes[one])
-        if sizes[config] > budget:
-            raise self.candidates.too_small(budget, sizes[config], self.recipe.ipc)
-        if self.recipe.ipc is not None:
-            return Plan(self.least, config)
-
-        def size(total: int) -> int:
-            return self._size(Plan(self.candidates.counts(total), config))
-
-        low, high = self.candidates.classes, self.candidates.total
-        return Plan(self.candidates.counts(largest_within(size, low, high, int(self.limit))), config)
-
-    def _size(self, plan: Plan) -> int:
-        return len(encode(start(self.candidates, plan, self.recipe)))
+def _most(solver: Solver[EpitomeConfig], config: EpitomeConfig, foreseen: Foreseen) -> Plan:
+    """As many samples as the limit allows; where there are no more, more coefficients of each."""
+    if solver.recipe.ipc is not None:
+        return Plan(solver.least, config)
+    total, every = solver.most(foreseen), solver.candidates.total
+    if total > every:
+        form = config.form(solver.candidates.data.spec)
+        richer = config.nonzeros * total // every
+        config = replace(config, nonzeros=min(richer, form.tokens * form.patches))
+    return Plan(solver.candidates.counts(total), config)

@@ -15,7 +15,8 @@ from fedbits.recipe_toml import requantized
 from fedbits.recipes import FLOAT_BITS, Recipe
 
 FLOATS = f"float{FLOAT_BITS}"
-FLOAT_WORDS, CODES = "32-bit floats", "sparse codes"
+FLOAT_WORDS = "32-bit floats"
+STORAGES = {"epitome": "sparse codes", "latent": "latents"}  # that have no bits, in words
 
 
 def budget_text(budget: Budget) -> str:
@@ -39,7 +40,7 @@ def count(number: int, noun: str) -> str:
 class Point:
     """One composition to try: ``recipe`` with a quantiser (None: its own), bits, factor and perhaps ipc.
 
-    A recipe that stores an epitome has no quantiser, bits and factor: all three are None.
+    A recipe that stores no pixels has no quantiser, bits and factor: all three are None.
     """
 
     recipe: Recipe
@@ -56,8 +57,8 @@ class Point:
 
     @property
     def quantizer_name(self) -> str:
-        if self.recipe.storage == "epitome":
-            return CODES
+        if self.recipe.storage in STORAGES:
+            return STORAGES[self.recipe.storage]
         if self.bits == FLOAT_BITS:
             return FLOATS
         return self.quantizer or self.recipe.quantizer.name
@@ -66,7 +67,7 @@ class Point:
     def form(self) -> str:
         """What values are, in words."""
         if self.bits is None:
-            return CODES
+            return STORAGES[self.recipe.storage]
         return FLOAT_WORDS if self.bits == FLOAT_BITS else count(self.bits, "bit")
 
     @property
@@ -95,8 +96,8 @@ class SweepConfig:
     """A grid, and how its points are judged.
 
     Attributes:
-        recipes: to start from; each point replaces its quantiser, bits, factor and ipc; of one that stores an
-            epitome, which has only the last of these, ipc alone.
+        recipes: to start from; each point replaces its quantiser, bits, factor and ipc; of one that stores no
+            pixels, which has only the last of these, ipc alone.
         quantizers: names; empty leaves each recipe its own.
         bits: a value, 1 to 8, or 32 for float32 numbers, which are stored whole (at factor 1, unquantised).
         factors: by which each side is stored smaller: 1, 2, 4, 8.
@@ -145,7 +146,7 @@ class SweepConfig:
         """Each value by itself must be possible with each recipe; whether they are together, we shall see."""
         fields = {"bits": self.bits, "factor": self.factors, "ipc": self.ipcs, "steps": (self.steps,)}
         for recipe in self.recipes:
-            free = replace(recipe, storage="pixel", epitome=None, bits=None, factor=None)
+            free = replace(recipe, storage="pixel", epitome=None, latent=None, bits=None, factor=None)
             for quantizer in self.quantizers:
                 requantized(free, quantizer)
             for field, values in fields.items():
@@ -166,7 +167,7 @@ class SweepConfig:
         for budget, recipe, quantizer, ipc, factor, bits in grid:
             if self.steps is not None and recipe.steps:
                 recipe = replace(recipe, steps=self.steps)
-            if recipe.storage == "epitome":
+            if recipe.storage in STORAGES:
                 points.append(Point(recipe, None, None, None, ipc, budget))
             elif bits == FLOAT_BITS:
                 points.append(Point(recipe, None, bits, 1, ipc, budget))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedbits.errors import ConfigError
 from fedbits.files import write_atomic
-from fedbits.sweep.grid import CODES, Point
+from fedbits.sweep.grid import STORAGES, Point
 from fedbits.sweep.result import SIZES, Result, best_by_group
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which people tell apart however they see colours; shapes say the same again.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SHAPES = ("o", "s", "^", "D", "v", "P", "X")
-_EPITOME = "h"
+_STORED = {"epitome": "h", "latent": "p"}  # what is stored without bits and factor
 _INK, _DIM, _FAINT = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 _STYLE: dict[str, Any] = {
     "font.size": 10.5,
@@ -275,11 +275,12 @@ def samples_bits(results: Sequence[Result], title: str) -> Figure:
 
 @dataclass(frozen=True)
 class _Slots:
-    """Where points of the map stand: side by side for each number of bits (None: of an epitome), a slot for
-    each factor.
+    """Where points of the map stand: side by side for each number of bits, a slot for each factor; then what
+    is stored without bits, in the order of ``storages``.
     """
 
-    bits: list[int | None]
+    bits: list[int]
+    storages: list[str]
     factors: list[int]
     height: float  # inches of a row
 
@@ -288,7 +289,8 @@ class _Slots:
         done = [result.point for result in results if result.done]
         ipcs = {point.ipc for point in done}
         return cls(
-            sorted({point.bits for point in done}, key=lambda bits: bits or math.inf),
+            sorted({point.bits for point in done if point.bits}),
+            sorted({point.recipe.storage for point in done if not point.bits}),
             sorted({point.factor for point in done if point.factor}) or [1],
             max(3.0, 1.0 + 0.62 * len(ipcs)),
         )
@@ -296,18 +298,22 @@ class _Slots:
     @property
     def inches(self) -> float:
         """The width of a panel."""
-        return 0.5 + len(self.bits) * (0.22 + (_SPOT + 0.06) * len(self.factors))
+        return 0.5 + (len(self.bits) + len(self.storages)) * (0.22 + (_SPOT + 0.06) * len(self.factors))
 
     def place(self, result: Result) -> float:
-        factor = result.point.factor
-        if factor is None:  # an epitome has its slot for itself
-            return float(self.bits.index(None))
+        bits, factor = result.point.bits, result.point.factor
+        if bits is None or factor is None:
+            return float(len(self.bits) + self.storages.index(result.point.recipe.storage))
         inner = self.factors.index(factor) - (len(self.factors) - 1) / 2
-        return self.bits.index(result.point.bits) + 0.8 * inner / len(self.factors)
+        return self.bits.index(bits) + 0.8 * inner / len(self.factors)
 
     def shape(self, result: Result) -> str:
-        factor = result.point.factor
-        return _EPITOME if factor is None else _SHAPES[self.factors.index(factor)]
+        point = result.point
+        return (
+            _STORED[point.recipe.storage]
+            if point.factor is None
+            else _SHAPES[self.factors.index(point.factor)]
+        )
 
 
 def _columns(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -350,8 +356,9 @@ def _draw_panel(
             color="white" if dark else _INK,
             zorder=5,
         )
-    axes.set_xlim(-0.6, len(slots.bits) - 0.4)
-    axes.set_xticks(range(len(slots.bits)), ["codes" if bits is None else str(bits) for bits in slots.bits])
+    ticks = [*map(str, slots.bits), *("codes" if one == "epitome" else "latents" for one in slots.storages)]
+    axes.set_xlim(-0.6, len(ticks) - 0.4)
+    axes.set_xticks(range(len(ticks)), ticks)
     _plain(axes)
     axes.grid(False, axis="x")
 
@@ -378,7 +385,7 @@ def _explain_shapes(figure: Figure, slots: _Slots) -> None:
 
     shapes = zip(_SHAPES, slots.factors, strict=False)
     handles = [marker(shape, SIZES[factor], color=_DIM) for shape, factor in shapes]
-    handles += [marker(_EPITOME, CODES, color=_DIM)] if None in slots.bits else []
+    handles += [marker(_STORED[storage], STORAGES[storage], color=_DIM) for storage in slots.storages]
     handles = handles if len(handles) > 1 else []
     handles.append(marker("o", "best", markerfacecolor="none", markeredgecolor=_BEST, markeredgewidth=2.2))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)

@@ -173,11 +173,11 @@ def test_selected_and_joined_keep_what_is_sent() -> None:
     mine = EpitomeParameterization.from_samples(samples[:14], data.spec, SMALL, 0).eval()
     assert torch.equal(mine.selected(torch.tensor([3, 1]))(), mine()[[3, 1]])
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
-    joined = mine.joined(samples[14:], order)
+    joined = mine.joined(samples[14:], data.labels[14:], order)
     together = joined()[order.argsort()]
     assert torch.equal(together[:14], mine())
     assert (together[14:] - samples[14:]).square().mean() < 0.8 * samples.var(0).mean()
-    assert torch.equal(joined(), mine.joined(samples[14:], order)())
+    assert torch.equal(joined(), mine.joined(samples[14:], data.labels[14:], order)())
 
 
 def test_parts_have_learning_rates_of_their_own() -> None:

@@ -168,7 +168,7 @@ def test_joined_samples_take_their_places() -> None:
     stored = make_set(data, 1, 8).parameterization
     added = data.batch(torch.arange(2)).samples
     order = torch.tensor([2, 0, 3, 1])
-    joined = stored.joined(added, order).eval()
+    joined = stored.joined(added, data.labels[:2], order).eval()
     assert torch.equal(joined()[[1, 3]], stored.eval()())
     assert torch.allclose(joined()[[0, 2]], added, atol=0.3)
 

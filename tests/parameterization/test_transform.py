@@ -251,8 +251,8 @@ def test_tightened_joined_and_selected() -> None:
     assert torch.equal(stored.tightened(0.0).eval()(), stored.eval()())
     data = make_data((1, 8, 8), [3, 2, 3])
     added = data.batch(torch.arange(2)).samples
-    joined = made((1, 8, 8), 8).joined(added, torch.tensor([8, 0, 9, *range(1, 8)])).eval()
-    assert torch.allclose(joined()[[0, 2]], added, atol=0.25)
+    joined = made((1, 8, 8), 8).joined(added, data.labels[:2], torch.tensor([8, 0, 9, *range(1, 8)]))
+    assert torch.allclose(joined.eval()()[[0, 2]], added, atol=0.25)
     assert torch.equal(stored.selected(torch.tensor([3, 1])).eval()(), stored()[[3, 1]])
 
 

@@ -62,7 +62,7 @@ def fit(stored: EpitomeParameterization, samples: Tensor, steps: int) -> None:
 def _made(stored: EpitomeParameterization, codes: Tensor, kept: int, rounding: bool) -> Tensor:
     """Patches, with ``kept`` coefficients of each sample and head; ``rounding`` as they will be sent."""
     if rounding:
-        tokens, network = stored.shared_parts()
+        tokens, network = stored.shared_tensors()
         return synthesise(stored.form, tokens, stored.seen(codes), network)
     masked = codes * top(codes, kept)
     return synthesise(stored.form, stored.tokens, masked, list(stored.network))
@@ -76,7 +76,7 @@ def fitted_codes(stored: EpitomeParameterization, samples: Tensor) -> Tensor:
     form, config = stored.form, stored.config
     wanted = form.split(samples)
     with torch.no_grad():
-        tokens, network = (stored.shared_parts()[0], [t.detach() for t in stored.shared_parts()[1]])
+        tokens, network = (stored.shared_tensors()[0], [t.detach() for t in stored.shared_tensors()[1]])
         have = synthesise(form, tokens, stored.seen(stored.codes), network)
         nearest = torch.cdist(wanted.flatten(1), have.flatten(1)).argmin(1)
     codes = stored.codes.detach()[nearest].clone().requires_grad_(True)

@@ -39,6 +39,8 @@ class EpitomeParameterization(Parameterization):
     backward pass; so are all but the largest coefficients masked, unless that is left to the end.
     """
 
+    own_parts, shared_parts = ("positions", "coefficients"), ("tokens", "network")
+    leaner = "an [epitome] of fewer tokens, width and nonzeros"
     most_tightened = 0.06  # of codes that take half of a blob: 3 % of it cost next to nothing, 15 % most
 
     def __init__(
@@ -96,7 +98,7 @@ class EpitomeParameterization(Parameterization):
         codes = self.codes if index is None else self.codes[index]
         if not self.training:
             return self._received(codes.detach())
-        tokens, network = self.shared_parts()
+        tokens, network = self.shared_tensors()
         patches = synthesise(self.form, tokens, self.seen(codes), network)
         return self.form.join(patches).reshape(-1, *self.spec.shape)
 
@@ -118,7 +120,7 @@ class EpitomeParameterization(Parameterization):
                 rounded = rounded * top(codes, self.config.nonzeros)
         return rounded + (codes - codes.detach())
 
-    def shared_parts(self) -> tuple[Tensor, list[Tensor]]:
+    def shared_tensors(self) -> tuple[Tensor, list[Tensor]]:
         """Tokens and network, rounded as they will be sent, straight-through."""
         pairs = zip([self.tokens, *self.network], self._fractions, strict=True)
         tokens, *network = (_rounded(tensor, bits) for tensor, bits in pairs)
@@ -261,7 +263,7 @@ class EpitomeParameterization(Parameterization):
             tensor.data.copy_(tightened_weights(tensor.detach(), bits, strength))
         return like
 
-    def joined(self, samples: Tensor, order: Tensor) -> EpitomeParameterization:
+    def joined(self, samples: Tensor, labels: Tensor, order: Tensor) -> EpitomeParameterization:
         added = fitting.fitted_codes(self, samples.to(self.codes.device))
         return self.with_codes(torch.cat([self._sent(), added])[order])
 

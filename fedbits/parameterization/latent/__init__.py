@@ -2,6 +2,6 @@
 
 from fedbits.parameterization.latent.config import LatentConfig
 from fedbits.parameterization.latent.stored import LatentParameterization
-from fedbits.parameterization.latent.stream import DecodingCost, checked, shares
+from fedbits.parameterization.latent.stream import DecodingCost, checked
 
-__all__ = ["DecodingCost", "LatentConfig", "LatentParameterization", "checked", "shares"]
+__all__ = ["DecodingCost", "LatentConfig", "LatentParameterization", "checked"]

@@ -19,7 +19,8 @@ from fedbits.rng import torch_stream
 if TYPE_CHECKING:
     from fedbits.parameterization.latent.stored import Fractions
 
-_LEAST_BETA = 0.05
+_LEAST_BETA = 1e-4
+_REACH = 100  # magnitudes that latents have at first, at most
 _SIGNS = torch.tensor([1.0, -1.0])  # of the features that add up to a linear pyramid's samples
 _SMALL = 0.1  # of the usual random weights, where others do the work at first
 _FINEST = 24  # fractional bits of the synthesis network's weights, at most
@@ -37,6 +38,7 @@ def parts(
     # makes the step that is best at beta.
     step = math.sqrt(6 / math.log(2) * max(beta, _LEAST_BETA))
     latents, directions = _details(samples, form, draws)
+    step = max(step, float(latents.abs().max()) / _REACH if latents.numel() else 0.0)
     latents /= step
     synthesis: list[Tensor] = []
     entropy: list[Tensor] = []

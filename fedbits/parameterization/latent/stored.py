@@ -36,6 +36,10 @@ class LatentParameterization(Parameterization):
     pass; latents may, in the first part of training, be softened instead.
     """
 
+    own_parts, shared_parts = ("latents",), ("entropy network", "synthesis network")
+    leaner = "[latent] settings of fewer numbers, scales and hidden"
+    most_tightened = 0.15  # of latents; what that costs is measured in benchmarks only where it matters
+
     def __init__(
         self,
         spec: DataSpec,
@@ -287,16 +291,7 @@ class LatentParameterization(Parameterization):
             chosen[where.cpu().numpy()] = tightened_latents(predictors[group], positions, classes, strength)
         return self.with_latents(torch.from_numpy(chosen).to(self.latents), self.labels)
 
-    def joined(self, samples: Tensor, order: Tensor, labels: Tensor | None = None) -> LatentParameterization:
-        """As :meth:`Parameterization.joined`; ``labels`` of the added samples.
-
-        Raises:
-            ConfigError: there are none, though samples of different classes are stored differently.
-        """
-        if labels is None:
-            if self.form.class_means or self.form.groups > 1:
-                raise ConfigError("samples are joined to latents without their classes: expected labels")
-            labels = self.labels.new_zeros(len(samples))
+    def joined(self, samples: Tensor, labels: Tensor, order: Tensor) -> LatentParameterization:
         labels = labels.to(self.labels)
         added = fitting.fitted_latents(self, samples.to(self.latents), labels)
         latents = torch.cat([self.integers().to(self.latents), added])

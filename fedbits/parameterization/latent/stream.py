@@ -257,20 +257,19 @@ class DecodingCost:
             found += [factor, *[after] * form.convolutions]
         return [*found, 1]
 
-    @property
-    def shared_work(self) -> int:
+    def shared_work(self, zeros: bool = False) -> int:
         """Once, in units of 100 ns."""
         form = self.form
-        each = weights_work(form.synthesis_shapes) + weights_work(form.entropy_shapes)
+        each = weights_work(form.synthesis_shapes, zeros) + weights_work(form.entropy_shapes, zeros)
         if form.dense:
             grid = form.at(form.factors[1])
             each += transform_work(1 + len(form.levels[0][1]), (form.hidden, *grid))
         return form.groups * each
 
-    def work(self, samples: int, streams: int = 1) -> int:
-        """Of decoding so many in so many streams, in units of 100 ns."""
+    def work(self, samples: int, streams: int = 1, zeros: bool = False) -> int:
+        """Of decoding so many in so many streams, in units of 100 ns; ``zeros``: where all weights are 0."""
         parts = samples // _PART
         runs = min(self.form.groups, samples) if streams == 1 else streams
         batches = (streams + parts) * (_BATCH_WORK + _EDGE_WORK * min(self.levels, 32))
         places = self.form.latents * (batches + (runs + parts) * _RUN_WORK)
-        return places + samples * (self.symbol_work + self.sample_work) + self.shared_work
+        return places + samples * (self.symbol_work + self.sample_work) + self.shared_work(zeros)
