@@ -342,7 +342,8 @@ class DeclaredLatent(Declared):
 
 
 def _streams(counts: list[int], per_class: bool) -> int:
-    return len(counts) - counts.count(0) if per_class else 1
+    """How many there are, if each is of a class."""
+    return len(counts) - counts.count(0) if per_class else 0
 
 
 _KINDS: dict[str, type[Declared]] = {

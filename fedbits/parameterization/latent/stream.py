@@ -266,10 +266,14 @@ class DecodingCost:
             each += transform_work(1 + len(form.levels[0][1]), (form.hidden, *grid))
         return form.groups * each
 
-    def work(self, samples: int, streams: int = 1, zeros: bool = False) -> int:
-        """Of decoding so many in so many streams, in units of 100 ns; ``zeros``: where all weights are 0."""
+    def work(self, samples: int, streams: int = 0, zeros: bool = False) -> int:
+        """Of decoding so many, in units of 100 ns.
+
+        ``streams``: how many, if each is of a class; ``zeros``: where all weights are 0.
+        """
         parts = samples // _PART
-        runs = min(self.form.groups, samples) if streams == 1 else streams
-        batches = (streams + parts) * (_BATCH_WORK + _EDGE_WORK * min(self.levels, 32))
-        places = self.form.latents * (batches + (runs + parts) * _RUN_WORK)
-        return places + samples * (self.symbol_work + self.sample_work) + self.shared_work(zeros)
+        batches = (streams or 1) + parts
+        runs = parts + (streams or min(self.form.groups, samples))
+        places = batches * (_BATCH_WORK + _EDGE_WORK * min(self.levels, 32)) + runs * _RUN_WORK
+        made = samples * (self.symbol_work + self.sample_work)
+        return self.form.latents * places + made + self.shared_work(zeros)
