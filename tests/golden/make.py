@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from making import make_data, make_set  # noqa: E402
+from random_latents import in_random_latents  # noqa: E402
 from storing import as_floats, even, in_bands, in_epitome, on_grid, powers, taught  # noqa: E402
 
 from fedbits import container  # noqa: E402
@@ -98,6 +99,63 @@ EPITOMES = {
 }
 
 
+# By name: latents, a coder that there is not, and whether each class is coded by itself.
+LATENTS = {
+    "latent": lambda: (  # a dense pyramid, with grids that stick out
+        in_random_latents(
+            make_data((3, 9, 7), COUNTS),
+            6,
+            numbers=3,
+            scales=(4, 2),
+            hidden=4,
+            convolutions=1,
+            entropy_hidden=5,
+        ),
+        0,
+        False,
+    ),
+    "latent-stacked": lambda: (
+        in_random_latents(
+            make_data((2, 7, 6), COUNTS),
+            6,
+            size=12.0,
+            numbers=0,
+            scales=(4, 3, 2),
+            group=2,
+            synthesis="stacked",
+            upsampling="learned",
+            hidden=4,
+            convolutions=2,
+            context=24,
+            entropy_hidden=5,
+            entropy_layers=2,
+            components=3,
+            precision=0.1,
+        ),
+        0,
+        False,
+    ),
+    "latent-flat": lambda: (
+        in_random_latents(
+            make_data((21,), [6, 0, 5, 1], dtype="float32"),
+            6,
+            numbers=0,
+            scales=(5, 2, 2),
+            group="class",
+            hidden=3,
+            convolutions=1,
+            class_means=False,
+            context=8,
+            coarser=False,
+            entropy_hidden=4,
+            components=1,
+        ),
+        0,
+        True,
+    ),
+}
+
+
 def made(name: str) -> tuple[DistilledSet, int, bool]:
     """A set, its coder, and whether each class is coded by itself."""
     if name == "class-streams":  # and with a normalisation of two bytes a channel
@@ -106,6 +164,8 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
         return make_set(replace(data, spec=spec), 6, 3, 2), 2, True
     if name in EPITOMES:
         return EPITOMES[name]()
+    if name in LATENTS:
+        return LATENTS[name]()
     if name in OTHERS:
         return *OTHERS[name](), False
     shape, bits, factor = FORMS[name]
@@ -117,7 +177,7 @@ def main() -> None:
     known, labels = FOLDER / "sha256.json", FOLDER / "labels.json"
     digests = json.loads(known.read_text()) if known.exists() else {}
     learnt = json.loads(labels.read_text()) if labels.exists() else {}
-    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS, *EPITOMES]:
+    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS, *EPITOMES, *LATENTS]:
         path = FOLDER / f"v1-{name.replace(' ', '-')}.fbits"
         if path.name not in digests:
             distilled, number, per_class = made(name)

@@ -2,8 +2,8 @@
 
 It shares no code with fedbits and uses neither protobuf nor constriction nor torch, so that what it decodes
 depends on the document only. Headings and comments name the document's sections; sections 5 and 6 are in
-reader_stream.py, and 7.8 in reader_epitome.py. It is slow (thousands of symbols a second), and refuses what
-section 9 says that every decoder must refuse.
+reader_stream.py, 7.8 in reader_epitome.py, and 7.9 in reader_latent.py. It is slow (thousands of symbols a
+second), and refuses what section 9 says that every decoder must refuse.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from golden import reader_latent
 from golden.reader_epitome import Epitome, codes_of, read_tensors, samples_of
 from golden.reader_stream import CODERS, Array, read_grid, require, work
 
@@ -167,7 +168,7 @@ def _recipe(message: Message) -> str:
     return name
 
 
-FORMS = ((4, BYTES), (9, BYTES), (12, BYTES))  # how samples are stored; each excludes the others
+FORMS = ((4, BYTES), (9, BYTES), (12, BYTES), (13, BYTES))  # how samples are stored; each excludes the others
 Streams = list[tuple[bytes, range]]  # each with the classes in it
 
 
@@ -302,6 +303,25 @@ def _epitome(message: Message, streams: Streams, alone: bool, task: Task, counts
     return samples_of(form, codes, tensors, untransformed).reshape(-1, *task.shape)
 
 
+def _latent(message: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
+    """Section 7.9."""
+    sample = task.shape if len(task.shape) == 3 else (1, 1, task.shape[0])
+    numbers = [message.number(number) for number in range(2, 14)]
+    form = reader_latent.Latent(message.numbers(1), *numbers, sample, len(counts))  # type: ignore[arg-type]
+    form.check()
+    weights = message.bytes(14), message.bytes(15)
+    sizes = [sum(counts[label] for label in labels) for _, labels in streams]
+    units = form.work(sum(sizes), len(streams) if alone else 0)
+    length = sum(len(data) for data, _ in streams)
+    require(length >= least_length(units, sum(sizes) * math.prod(sample)), "a stream that is too short")
+    groups, found = reader_latent.read_groups(form, *weights, untransformed), []
+    for data, labels in streams:
+        classes = [label for label in labels for _ in range(counts[label])]
+        latents = reader_latent.read_latents(form, groups, data, classes)
+        found.append(reader_latent.samples_of(form, groups, latents, classes))
+    return np.concatenate(found).reshape(-1, *task.shape)
+
+
 def _symbols(
     streams: Streams,
     alone: bool,
@@ -384,6 +404,8 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
         samples = _floats(streams, alone, task, counts)
     elif form == 12:
         samples = _epitome(stored[12], streams, alone, task, counts)
+    elif form == 13:
+        samples = _latent(stored[13], streams, alone, task, counts)
     else:
         samples = _pixels(stored[4], streams, alone, task, counts)
     if not alone or logits is not None:

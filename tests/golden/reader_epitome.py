@@ -70,20 +70,28 @@ class Epitome:
     def work(self, n: int) -> int:
         """Section 8: what there is besides the symbols."""
         d, e, (high, wide) = self.d, self.numbers, self.cut
-        tensors = sum(_weights_work(math.prod(shape)) for shape in [(self.k, d), *self.shapes])
+        tensors = sum(weights_work(math.prod(shape)) for shape in [(self.k, d), *self.shapes])
         products = (self.k * d + 3 * self.r * d**2 + e * d) // 64
         features = 2 * (self.r + 1) * d + e // 8 + self.h * self.k // 8
         each = math.prod(self.grid) * (1 + products + features)
         return d * e * (1 + (high + wide) // 64) + tensors + n * each
 
 
-def _weights_work(size: int) -> int:
-    kinds = start = 0
+def weights_work(size: int) -> int:
+    return 250 * (2 + sum(min(527, 62 * batch) for batch in _batches(size))) + 124 * size
+
+
+def batches(size: int) -> int:
+    """How many there are of a tensor: section 6.21."""
+    return sum(1 for _ in _batches(size))
+
+
+def _batches(size: int) -> Iterator[int]:
+    start = 0
     while start < size:
         batch = min(max(1, min(start // 8, 2**18)), size - start)
-        kinds += min(527, 62 * batch)
+        yield batch
         start += batch
-    return 250 * (kinds + 2) + 124 * size
 
 
 def codes_of(form: Epitome, symbols: Array) -> Array:
