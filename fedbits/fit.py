@@ -37,7 +37,8 @@ def check_budget(starting: DistilledSet, budget: int, may_shrink: bool = False) 
     if starting.parameterization.most_tightened < 1:
         least = _thinned(starting, 0) if may_shrink else starting
         smallest = len(encode(least))
-        if smallest <= _bearable(least, budget):
+        tightest = len(encode(_tightened(least, _STRONGEST)))
+        if smallest <= _bearable(least, budget) and min(smallest, tightest) <= budget:
             return
     else:
         smallest = min(smallest, len(encode(_tightened(starting, _STRONGEST))))
@@ -68,6 +69,10 @@ def fit(
             fitting = _squeezed(_thinned(one, budget) if may_grow else one, budget, gently)
             if fitting is not None:
                 return fitting
+    for one in (distilled, starting) if may_grow else ():
+        fitting = _squeezed(_within(one, budget), budget, False)
+        if fitting is not None:
+            return fitting
     raise AssertionError("check_budget comes first")
 
 
@@ -96,11 +101,15 @@ def _bearable(distilled: DistilledSet, budget: int) -> float:
 
 
 def _thinned(distilled: DistilledSet, budget: int) -> DistilledSet:
-    """As many samples of the set as can be tightened to ``budget`` without harm; one of each class at least.
+    """As many samples of the set as can be tightened to ``budget`` without harm."""
+    return _within(distilled, _bearable(distilled, budget))
+
+
+def _within(distilled: DistilledSet, most: float) -> DistilledSet:
+    """As many samples of the set as take at most ``most`` bytes; one of each class at least.
 
     Those of the largest classes go first, the last of a class before the others.
     """
-    most = _bearable(distilled, budget)
     if most == math.inf or len(encode(distilled)) <= most:
         return distilled
     have = distilled.class_counts()

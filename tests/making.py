@@ -30,6 +30,14 @@ from fedbits.parameterization.pixel import PixelConfig
 from fedbits.wire import distilled_set_pb2 as pb
 
 TINY_EPITOME: dict[str, Any] = {"tokens": 4, "width": 2, "heads": 2, "nonzeros": 2, "fit_steps": 10}
+TINY_LATENT: dict[str, Any] = {
+    "numbers": 4,
+    "scales": (),
+    "hidden": 3,
+    "entropy_hidden": 4,
+    "context": 8,
+    "fit_steps": 10,
+}
 
 
 def make_spec(shape: tuple[int, ...], classes: int = 3, dtype: str = "uint8", name: str = "made") -> DataSpec:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from making import TINY_LATENT
 from torch import Tensor
 
 from fedbits.data import DataSpec, TensorData
@@ -101,6 +102,6 @@ def in_latents(data: TensorData, per_class: int = 2, seed: int = 0, **settings: 
     """The first samples of each class, as latents in a hurry."""
     samples, counts = first_samples(data, per_class)
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    config = LatentConfig(**{"fit_steps": 10, **settings})
+    config = LatentConfig(**{**TINY_LATENT, **settings})
     stored = LatentParameterization.from_samples(samples, labels, data.spec, config, seed)
     return DistilledSet(data.spec, stored, counts, "random")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from fedbits.data.spec import DataSpec
 from fedbits.parameterization import LatentConfig
+from fedbits.parameterization.latent.form import MOST_FACTOR
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.solver import Foreseen, Solver
@@ -101,7 +102,7 @@ def settings(spec: DataSpec) -> list[LatentConfig]:
 def _coarsest(spec: DataSpec) -> int:
     """The least power of two that leaves a side of at most :data:`_COARSEST_SIDE`."""
     side, factor = max(spec.grid_shape[1:]), 1
-    while -(-side // factor) > _COARSEST_SIDE:
+    while -(-side // factor) > _COARSEST_SIDE and factor < MOST_FACTOR:
         factor *= 2
     return factor
 

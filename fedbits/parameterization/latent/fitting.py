@@ -114,10 +114,28 @@ def search_steps(stored: LatentParameterization, samples: Tensor, times: float) 
             stored.fractions = kept
             return weight * (distance + bits)
 
-        first = searched(list(stored.synthesis), stored.fractions[0], lambda f: cost(f, False), beta, -8)
+        means, shapes = len(stored.form.mean_shapes), len(stored.form.synthesis_shapes)
+        first = searched(
+            list(stored.synthesis),
+            stored.fractions[0],
+            _together(stored.form.groups, shapes, means),
+            lambda f: cost(f, False),
+            beta,
+            -8,
+        )
         stored.fractions = first, stored.fractions[1]
-        second = searched(list(stored.entropy), stored.fractions[1], lambda f: cost(f, True), beta, 0)
+        alone = [[place] for place in range(len(stored.entropy))]
+        second = searched(list(stored.entropy), stored.fractions[1], alone, lambda f: cost(f, True), beta, 0)
         stored.fractions = first, second
+
+
+def _together(groups: int, tensors: int, means: int) -> list[list[int]]:
+    """Places of tensors of all groups: the means of a group together, as they are all of latents."""
+    found = []
+    for first in range(0, groups * tensors, tensors):
+        found += [list(range(first, first + means))] if means else []
+        found += [[place] for place in range(first + means, first + tensors)]
+    return found
 
 
 def fitted_latents(stored: LatentParameterization, samples: Tensor, labels: Tensor) -> Tensor:

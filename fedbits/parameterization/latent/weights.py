@@ -22,7 +22,7 @@ def rounded(tensor: Tensor, bits: int) -> Tensor:
     with torch.no_grad():
         steps = (tensor * 2.0**bits).round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
         found = steps * 2.0**-bits
-    return found + (tensor - tensor.detach())
+    return found + (tensor - tensor.detach()) if torch.is_grad_enabled() else found
 
 
 def rounded_entropy(tensor: Tensor, place: int, bits: int) -> Tensor:
@@ -54,18 +54,23 @@ def start_fractions(tensors: Sequence[Tensor], precision: float, most: Sequence[
 def searched(
     tensors: Sequence[Tensor],
     fractions: Sequence[int],
+    together: Sequence[Sequence[int]],
     cost: Callable[[Sequence[int]], float],
     price: float,
     least: int,
 ) -> list[int]:
-    """Coarser steps, tensor by tensor, as long as ``cost`` of all plus ``price`` × bits falls (Eqs. 8–10)."""
+    """Coarser steps as long as ``cost`` of all plus ``price`` × bits falls (Eqs. 8–10).
+
+    Tensor by tensor, but for those at places that are ``together``.
+    """
     found, now = list(fractions), cost(fractions)
-    for place, tensor in enumerate(tensors):
-        values = tensor.detach().cpu().numpy()
-        bits = _about(values, found[place])
-        while found[place] > least:
-            trial = [*found[:place], found[place] - 1, *found[place + 1 :]]
-            fewer, then = _about(values, trial[place]), cost(trial)
+    for places in together:
+        values = [tensors[place].detach().cpu().numpy() for place in places]
+        bits = sum(_about(one, found[place]) for one, place in zip(values, places, strict=True))
+        while min(found[place] for place in places) > least:
+            trial = [bits - (place in places) for place, bits in enumerate(found)]
+            fewer = sum(_about(one, trial[place]) for one, place in zip(values, places, strict=True))
+            then = cost(trial)
             if then + price * fewer >= now + price * bits:
                 break
             found, now, bits = trial, then, fewer
