@@ -23,6 +23,7 @@ from fedbits.coding import CODERS
 from fedbits.container import DecodeLimits, decode
 from fedbits.errors import FormatError, LimitError
 from fuzz.corpus_epitomes import epitome
+from fuzz.corpus_latents import latent
 from fuzz.make_corpus import described
 from fuzz.memory import Peak
 
@@ -61,6 +62,7 @@ def _demanding() -> Iterator[tuple[str, bytes]]:
     for shape, n in (((1, 256, 256), 6), ((1, 8, 8), 25_000), ((1, 1, 1), 800_000), ((40, 1, 256), 40)):
         yield f"coefficients: {n} of {shape}", described(shape, [n], 1, 0, stream=bytes(9000), transform=1)
     yield from _demanding_epitomes()
+    yield from _demanding_latents()
     for height, width in ((8, 8), (7, 7), (1, 1), (1, 512)):
         n = SCALE // (42 * -(-width // 8))  # 64 numbers of half a unit, and a symbol of ten
         blob = described((1, height, width), [n], 1, 0, 3, stream=bytes(4000))
@@ -78,6 +80,23 @@ def _demanding_epitomes() -> Iterator[tuple[str, bytes]]:
     yield "epitome: a wide network", epitome(colour, 300, 16, 96, 2, 1, patch=8, largest=2, length=9000)
     yield "epitome: a deep network", epitome(colour, 300, 8, 32, 1, 8, patch=8, largest=2, length=9000)
     yield "epitome: large weights", epitome((1, 1, 1), 10, 16, 64, 1, 1, largest=1 << 23, length=9000)
+
+
+def _demanding_latents() -> Iterator[tuple[str, bytes]]:
+    gray, colour = (1, 28, 28), (3, 32, 32)
+    yield "latent: many samples of a number", latent((1, 1, 1), 25_000, length=9000)
+    yield "latent: one image", latent(gray, 1, scales=[1], length=9000)
+    yield "latent: images", latent(gray, 30, scales=[4, 2], numbers=32, hidden=8, length=9000)
+    wide = {"scales": [4, 2], "hidden": 32, "convolutions": 1}
+    yield "latent: a wide pyramid", latent(colour, 20, **wide, largest=2, length=9000)
+    yield "latent: stacked", latent(colour, 20, **wide, largest=2, synthesis=2, length=9000)
+    yield "latent: levels", latent(gray, 20, scales=[4, 2], reach=127, length=9000)
+    network = {"entropy_hidden": 64, "entropy_layers": 2, "components": 4, "context": 24}
+    yield "latent: a large entropy network", latent(gray, 20, scales=[4, 2], **network, length=9000)
+    yield "latent: groups", latent((1, 8, 8), 100, 100, scales=[2], group_classes=1, length=9000)
+    yield "latent: large weights", latent(gray, 2, scales=[2], hidden=8, largest=1 << 20, length=9000)
+    yield "latent: long rows", latent((1, 1, 30_000), 1, scales=[256], length=9000)
+    yield "latent: a dense layer", latent((1, 64, 64), 2, scales=[], numbers=32, hidden=4, length=9000)
 
 
 def _declared(blob: bytes, limits: DecodeLimits) -> int:

@@ -83,6 +83,8 @@ def fit(message: pb.DistilledSet) -> None:
     kind = message.WhichOneof("parameterization")
     if kind == "epitome":
         _fit_epitome(message.epitome)
+    elif kind == "latent":
+        _fit_latent(message.latent, classes)
     elif kind in (None, "pixel"):
         _fit_pixel(message.pixel, channels)
     if len(message.class_counts) not in (1, classes):
@@ -113,6 +115,18 @@ def _fit_epitome(epitome: pb.Epitome) -> None:
         epitome.coder %= max(CODERS) + 1
     epitome.fraction_bits[:] = [(bits + 16) % 64 - 16 for bits in epitome.fraction_bits][:heads]
     epitome.fraction_bits.extend([2] * (heads - len(epitome.fraction_bits)))
+
+
+def _fit_latent(latent: pb.Latent, classes: int) -> None:
+    """Grids of which no coarser one comes later; numbers of what exists, or nearly."""
+    latent.scales[:] = sorted((1 + (scale - 1) % 257 for scale in latent.scales), reverse=True)[:129]
+    if latent.context not in (8, 12, 24):
+        latent.context = (8, 12, 24)[latent.context % 3]
+    latent.synthesis %= 4
+    latent.group_classes = min(latent.group_classes, classes + 1)
+    limits = {"hidden": 258, "convolutions": 10, "entropy_hidden": 66, "entropy_layers": 4, "components": 6}
+    for name, limit in {**limits, "reach": 129, "numbers": 130}.items():
+        setattr(latent, name, getattr(latent, name) % limit)
 
 
 def _fit_logits(message: pb.DistilledSet, classes: int) -> None:

@@ -34,7 +34,7 @@ from fedbits.data.known import KNOWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.parameterization import pixel  # noqa: E402
 from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
-from fuzz import corpus_epitomes  # noqa: E402
+from fuzz import corpus_epitomes, corpus_latents  # noqa: E402
 from fuzz.fields import HEADER  # noqa: E402
 from fuzz.mutate import varint  # noqa: E402
 
@@ -50,6 +50,7 @@ def seeds() -> dict[str, bytes]:
         **golden,
         **valid(),
         **corpus_epitomes.valid(),
+        **corpus_latents.valid(),
         **large(),
         **hostile(),
         **values(),
@@ -187,6 +188,7 @@ def hostile() -> dict[str, bytes]:
         factor_log2 = 3 * (name == "cut")
         made[f"{name}-dct"] = described(shape, [count], 1, 0, factor_log2, transform=1)
     made.update(corpus_epitomes.hostile())
+    made.update(corpus_latents.hostile())
     return {f"hostile-{name}": blob for name, blob in made.items()}
 
 
@@ -334,6 +336,7 @@ def values() -> dict[str, bytes]:
     }
     made = {name: changed(change) for name, change in changes.items()}
     made.update({f"epitome-{name}": blob for name, blob in corpus_epitomes.values().items()})
+    made.update({f"latent-{name}": blob for name, blob in corpus_latents.values().items()})
     return {f"value-{name}": blob for name, blob in made.items()}
 
 
@@ -352,6 +355,8 @@ def wires() -> dict[str, bytes]:
         "both-parameterisations": b"\x4a\x00",
         "both-parameterisations-many-times": b"\x4a\x00\x22\x02\x08\x03" * 200,
         "epitome-of-nothing": b"\x62\x00",
+        "latent-of-nothing": b"\x6a\x00",
+        "epitome-and-latent": b"\x62\x02\x08\x02\x6a\x02\x10\x02" * 2,
         "all-parameterisations": b"\x4a\x00\x62\x02\x08\x02\x22\x00\x62\x02\x10\x02",
         "rate-of-another-kind": b"\x58\x05",
         "rate-twice": b"\x5d\x00\x00\x80\x3f" * 2,

@@ -133,6 +133,8 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
         message.floats.SetInParent()
     elif draw(st.integers(0, 3)) == 0:
         _draw_epitome(draw, message.epitome)
+    elif draw(st.integers(0, 2)) == 0:
+        _draw_latent(draw, message.latent)
     else:
         _draw_pixel(draw, message.pixel)
     if draw(st.integers(0, 3)) == 0:
@@ -150,6 +152,17 @@ def _draw_epitome(draw: st.DrawFn, epitome: pb.Epitome) -> None:
     epitome.coder = draw(st.integers(0, max(CODERS) + 1))
     epitome.fraction_bits.extend(draw(st.lists(_OFFSET, max_size=3)))
     epitome.token_weights, epitome.network_weights = draw(_WEIGHTS), draw(_WEIGHTS)
+
+
+def _draw_latent(draw: st.DrawFn, latent: pb.Latent) -> None:
+    latent.scales.extend(draw(st.lists(st.integers(1, 5), max_size=3)))
+    for name, most in (("hidden", 4), ("entropy_hidden", 3), ("entropy_layers", 2), ("components", 4)):
+        setattr(latent, name, draw(st.one_of(st.integers(1, most), st.integers(1, most), _UINT32)))
+    for name, most in (("numbers", 3), ("convolutions", 1), ("group_classes", 2), ("synthesis", 3)):
+        setattr(latent, name, draw(st.one_of(st.integers(0, most), st.integers(0, most), _UINT32)))
+    latent.context, latent.reach = draw(st.sampled_from([8, 12, 24, 7])), draw(st.integers(0, 128))
+    latent.without_means, latent.without_coarser = draw(st.booleans()), draw(st.booleans())
+    latent.synthesis_weights, latent.entropy_weights = draw(_WEIGHTS), draw(_WEIGHTS)
 
 
 def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:

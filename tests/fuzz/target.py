@@ -28,9 +28,10 @@ OWN_NETWORK = replace(DecodeLimits(), work=12 << 20)
 # Most inputs of a campaign are read under limits that small sets keep: large ones take long, and reach
 # nothing that small ones do not reach.
 TIGHT = DecodeLimits(blob_bytes=1 << 16, samples=1 << 10, elements=1 << 16, work=1 << 19)
-# The tensors of an epitome declare the work of the largest numbers that they could hold, ten times what they
-# take: so much lets small ones be read.
+# The tensors of epitomes and latents declare the work of the largest numbers that they could hold, ten times
+# what they take: so much lets small ones be read.
 TIGHT_TENSORS = replace(TIGHT, work=3 << 20)
+_OF_TENSORS = ("epitome", "latent")
 
 _SENT_ON = 1 << 8  # numbers in a set that is sent on whole, as encoding takes longer than decoding
 
@@ -75,7 +76,11 @@ def wide_limits(data: bytes) -> DecodeLimits:
 def tight_limits(data: bytes) -> DecodeLimits:
     """The limits that small sets keep."""
     message = parsed(data)
-    return TIGHT_TENSORS if message is not None and message.HasField("epitome") else TIGHT
+    return (
+        TIGHT_TENSORS
+        if message is not None and message.WhichOneof("parameterization") in _OF_TENSORS
+        else TIGHT
+    )
 
 
 def read(data: bytes, limits: DecodeLimits | None = None) -> Reading:
