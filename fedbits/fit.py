@@ -17,6 +17,7 @@ _WEAKEST, _STRONGEST = 1e-4, 1e4  # trade-offs that change nothing, and at which
 _FALL, _POWER = 1.5, 0.9  # how sizes fall with the trade-off: measured at 2 and 3 bits
 _AIM = (1 + CLOSE) / 2  # share of the budget that trials aim at
 _FLATTEST = 0.1
+_FURTHER = 1.1  # samples that are fitted at once, of those that the next trial takes
 _ALIKE = 1.001  # trade-offs that are not told apart
 _TRIALS = 14
 
@@ -176,11 +177,18 @@ def _tighten(distilled: DistilledSet, size: int, budget: int) -> DistilledSet:
 
 def _grow(distilled: DistilledSet, candidates: Candidates, budget: int) -> DistilledSet:
     """Append real samples until one more would not fit; that one too if the set would stay too small."""
-    have = torch.tensor(distilled.class_counts())
+    have, larger = torch.tensor(distilled.class_counts()), distilled
+
+    def counts(total: int) -> tuple[int, ...]:
+        return tuple(torch.maximum(have, torch.tensor(candidates.counts(total))).tolist())
 
     def with_total(total: int) -> DistilledSet:
-        counts = torch.maximum(have, torch.tensor(candidates.counts(total)))
-        return _joined(distilled, candidates, tuple(counts.tolist()))
+        nonlocal larger
+        if not distilled.parameterization.shared_parts:
+            return _joined(distilled, candidates, counts(total))
+        if total > len(larger):  # fitting samples to what others share takes long: once for many trials
+            larger = _joined(distilled, candidates, counts(math.ceil(_FURTHER * total)))
+        return _first(larger, counts(total))
 
     def size(total: int) -> int:
         return len(encode(with_total(total)))

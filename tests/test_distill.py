@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from making import make_data, tiny_recipe
+from making import TINY_LATENT, make_data, tiny_recipe
 from stopping import StopAt
 
 from fedbits import networks
@@ -22,8 +22,9 @@ from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import evaluate, protocol
-from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.parameterization.epitome import stored
+from fedbits.parameterization.latent import stored as latents
 from fedbits.progress import SILENT
 from fedbits.quantization import QuantizerConfig
 from fedbits.quantization.base import QuantizerName
@@ -220,4 +221,37 @@ def test_a_resumed_epitome_is_as_never_interrupted(tmp_path: Path, monkeypatch: 
         with pytest.raises(KeyboardInterrupt):
             distill(DATA, recipe, Budget(350), seed=3, checkpoint=path, resume=resume, progress=StopAt(stop))
     resumed = distill(DATA, recipe, Budget(350), seed=3, checkpoint=path, resume=True)
+    assert encode(resumed) == whole
+
+
+LATENT = LatentConfig(**{**TINY_LATENT, "scales": (2,)})
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (12,)])
+@pytest.mark.parametrize("name", ["dc", "dm", "mtt", "datm", "bcdc-bilevel"])
+def test_latents_under_every_objective(name: str, shape: tuple[int, ...]) -> None:
+    data = make_data(shape, [20, 0, 20], dtype="uint8" if len(shape) > 1 else "float32")
+    recipe = replace(tiny_recipe(name), storage="latent", bits=None, latent=LATENT, penalty=1e-4)
+    distilled = distill(data, recipe, Budget(500))
+    blob = encode(distilled)
+    received = decode(blob)
+    assert len(blob) <= 500 and ledger(blob).total_bits == 8 * len(blob)
+    assert torch.equal(received.raw(), distilled.raw())
+    assert (received.soft_labels is not None) == (name == "datm")
+    assert (received.learning_rate is not None) == (name in ("mtt", "datm"))
+
+
+def test_resumed_latents_are_as_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (optimising, latents):
+        monkeypatch.setattr(module, "REFRESH", 2)
+    monkeypatch.setattr(latents, "EXACT_EVERY", 2)
+    monkeypatch.setattr(latents.fitting, "_LATENT_STEPS", 10)
+    monkeypatch.setattr(optimising, "CHECKPOINT_EVERY", 4)
+    path = tmp_path / "checkpoint"
+    recipe = tiny_recipe("ruo", steps=11, latent=LATENT)
+    whole = encode(distill(DATA, recipe, Budget(250), seed=3))
+    for stop, resume in ((6, False), (9, True)):
+        with pytest.raises(KeyboardInterrupt):
+            distill(DATA, recipe, Budget(250), seed=3, checkpoint=path, resume=resume, progress=StopAt(stop))
+    resumed = distill(DATA, recipe, Budget(250), seed=3, checkpoint=path, resume=True)
     assert encode(resumed) == whole

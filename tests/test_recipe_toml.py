@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from fedbits import recipe_toml, recipes
 from fedbits.errors import ConfigError
 from fedbits.matching import OBJECTIVES
 from fedbits.matching.pool import PoolConfig
-from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.quantization import QuantizerConfig
 
 
@@ -175,6 +176,36 @@ def test_epitomes_are_laid_over_that_of_the_base():
         published, tokens=8
     )
     assert recipe_toml.loads('base = "speed-tm"\nepitome = "none"').epitome is None
+
+
+def test_latents_are_planned_or_as_given():
+    text = recipe_toml.dumps(recipes.get("ruo"))
+    assert "no table [latent]" in text and "fedbits inspect" in text and "latent" not in tomllib.loads(text)
+    comment = text[text.index("# [latent]") :].partition("\n\n")[0]
+    read = recipe_toml.loads('base = "ruo"\n' + comment.replace("# ", ""))
+    assert read.latent == LatentConfig(numbers=32, scales=(4, 2), hidden=8, beta=1.0)
+    given = replace(recipes.get("ruo"), latent=LatentConfig(scales=(), group=2, class_means=False))
+    assert recipe_toml.loads(recipe_toml.dumps(given)) == given
+    assert "no table [latent]" not in recipe_toml.dumps(given)
+    assert recipe_toml.loads('base = "ruo"\n[latent]\ngroup = "class"').latent == LatentConfig(group="class")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[latent]\nnumbers = 8", "there are settings of latents, but storage is 'pixel': expected 'latent'"),
+        (
+            'base = "ruo"\n[epitome]\ntokens = 8\nwidth = 4\nnonzeros = 2\npatch = 4',
+            "there are settings of an epitome, but storage is 'latent': expected 'epitome'",
+        ),
+        ('base = "ruo"\n[latent]\nnumbers = 999', "latent: numbers of the latents is 999: expected 0 to 128"),
+        ('base = "ruo"\n[latent]\nscales = 4', "latent.scales is 4: expected a list of integers"),
+        ('base = "ruo"\nbits = 3', "bits is 3: it shapes pixels"),
+    ],
+)
+def test_wrong_latents(text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        recipe_toml.loads(text)
 
 
 def test_quantizers_are_for_pixels():

@@ -9,14 +9,14 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from making import make_data, tiny_recipe
+from making import TINY_LATENT, make_data, tiny_recipe
 from PIL import Image
 
 from fedbits import recipe_toml, recipes
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import protocol
-from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.sweep import SweepConfig, best_by_group, measure, plots, ranked, report, run
 from fedbits.sweep.grid import budget_text
 from fedbits.sweep.result import Outcome, Result
@@ -266,6 +266,17 @@ def test_epitomes_have_no_bits_and_are_tried_once(tmp_path):
     others = [Result(one, Outcome(400, 380, 20, (0.4,))) for one in grid.points() if one.bits]
     for results in ([result], [result, *others]):
         assert len(plots.write(results, tmp_path, "made")) == 2
+
+
+def test_latents_have_no_bits_and_are_told_from_codes(data, tmp_path):
+    small = LatentConfig(**{**TINY_LATENT, "fit_steps": 5})
+    chosen = (tiny_recipe("ruo", latent=small), tiny_recipe("speed"), *RANDOM)
+    points = config(recipes=chosen, bits=(2,)).points()
+    assert [point.form for point in points] == ["latents", "sparse codes", "2 bits"]
+    results = [Result(one, Outcome(400, 380, 20, (0.4,))) for one in points]
+    assert len(plots.write(results, tmp_path, "made")) == 2
+    (result,) = run(data, config(recipes=chosen[:1], bits=(1, 2)), tmp_path / "run").results
+    assert result.done and result.outcome.bytes <= 400
 
 
 def test_an_epitome_is_measured(data, tmp_path):

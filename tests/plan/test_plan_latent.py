@@ -16,6 +16,7 @@ from fedbits.distill import distill
 from fedbits.errors import BudgetError, ConfigError
 from fedbits.fit import fit
 from fedbits.parameterization import LatentConfig
+from fedbits.parameterization.latent import fitting
 from fedbits.plan import Candidates, Plan, make_plan, start
 from fedbits.plan import latent as solver
 from fedbits.recipes import Recipe
@@ -37,6 +38,7 @@ SMALL = LatentConfig(**TINY_LATENT)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings as they are, fitted to samples in no time."""
     monkeypatch.setattr(solver, "_FIT_STEPS", 10)
+    monkeypatch.setattr(fitting, "_LATENT_STEPS", 20)
 
 
 def candidates(data: TensorData) -> Candidates:
