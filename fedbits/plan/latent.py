@@ -10,7 +10,7 @@ from fedbits.parameterization import LatentConfig
 from fedbits.parameterization.latent.form import MOST_FACTOR
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
-from fedbits.plan.solver import Foreseen, Solver
+from fedbits.plan.solver import DOUBT, Foreseen, Solver
 from fedbits.recipes import Recipe
 
 
@@ -61,7 +61,8 @@ _ENTROPY_HIDDEN, _LEAST_ENTROPY_HIDDEN = 16, 8
 _USUAL_ELEMENTS = 28 * 28
 _COARSEST_SIDE = 8  # of a grid, at most
 _LEAST_BITS = 0.5  # of a number that stands for a sample as a whole
-_RICHER, _RICHEST = 4.0, 4  # by how much less a bit is worth from trial to trial, and how often
+_RICHER, _RICHEST = 4.0, 3  # by how much less a bit is worth from trial to trial, and how often
+_FEW = 100  # samples, of which there is no set to spare: that they fit is made sure of
 _POORER = 8.0  # by how much more a bit may be worth than in the leanest settings
 
 
@@ -89,7 +90,10 @@ def plan_latent(candidates: Candidates, recipe: Recipe, budget: int | None) -> P
         foreseen = solver.foreseen(config)
         wealthy = setting.least > limit  # but samples may be too few to fill a leaner one
         if solver.affords(config, foreseen) and not (wealthy and foreseen.size(solver.enough) > limit):
-            return _most(solver, config, foreseen)
+            plan = _most(solver, config, foreseen)
+            sure = recipe.ipc is None and plan.samples > _FEW
+            if sure or solver.size(plan) <= budget:
+                return plan
     leanest = settings(spec)[-1]
     return solver.leanest([leanest, replace(leanest, beta=_POORER * leanest.beta)], budget)
 
@@ -123,19 +127,14 @@ def _most(solver: Solver[LatentConfig], config: LatentConfig, foreseen: Foreseen
     )
     if solver.recipe.ipc is None and solver.most(foreseen) <= solver.candidates.total:
         return Plan(wanted, config)
-    return Plan(wanted, _richer(solver, config, foreseen, sum(wanted)))
+    return Plan(wanted, _richer(solver, config, sum(wanted)))
 
 
-def _richer(
-    solver: Solver[LatentConfig], config: LatentConfig, foreseen: Foreseen, samples: int
-) -> LatentConfig:
+def _richer(solver: Solver[LatentConfig], config: LatentConfig, samples: int) -> LatentConfig:
     """``config`` with the least worth of a bit at which so many samples fit, about."""
-    size = foreseen.size(samples)
     for _ in range(_RICHEST):
         finer = replace(config, beta=config.beta / _RICHER)
-        then = solver.foreseen(finer).size(samples)
-        if then > solver.limit:  # sizes are about linear in its logarithm
-            share = max(0.0, (solver.limit - size) / (then - size))
-            return replace(config, beta=config.beta / _RICHER**share)
-        config, size = finer, then
+        if solver.foreseen(finer).size(samples) * DOUBT > solver.limit:
+            break
+        config = finer
     return config
