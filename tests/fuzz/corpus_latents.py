@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -62,14 +63,14 @@ def hostile() -> dict[str, bytes]:
         "latents-of-many-places": latent((1, 20, 30), 1, scales=[1]),
         "latents-of-many-grids": latent((1, 2, 2), 1, scales=[1] * 100),
         "latents-of-many-numbers": latent((1, 2, 2), 1, scales=[], numbers=128),
-        "latents-of-a-wide-network": latent((1, 2, 2), 1, hidden=32, convolutions=1),
+        "latents-of-a-wide-network": latent((1, 2, 2), 1, hidden=32, convolutions=1, largest=0),
         "latents-of-a-deep-network": latent((1, 2, 2), 1, convolutions=8),
-        "latents-of-a-dense-layer": latent((1, 40, 40), 1, scales=[], numbers=1),
-        "latents-of-long-kernels": latent((1, 1, 3000), 1, scales=[], numbers=1, synthesis=2),
+        "latents-of-a-dense-layer": latent((1, 40, 40), 1, scales=[], numbers=1, largest=0),
+        "latents-of-long-kernels": latent((1, 1, 3000), 1, scales=[], numbers=1, synthesis=2, largest=0),
         "latents-of-long-lines": latent((1, 1, 4000), 1, scales=[256]),
-        "latents-of-many-groups": latent((1, 1, 1), 60, classes=60, group_classes=1),
+        "latents-of-many-groups": latent((1, 1, 1), 60, classes=60, group_classes=1, largest=0),
         "latents-of-the-most-groups": latent((1, 1, 1), 1 << 20, classes=1 << 20, group_classes=1),
-        "latents-of-many-means": latent((1, 4, 4), 99, classes=99, without_means=False),
+        "latents-of-many-means": latent((1, 4, 4), 99, classes=99, without_means=False, largest=0),
         "latents-of-all-there-is": latent((1, most, most), 1, scales=[1] * 128, hidden=256, convolutions=8),
         "latents-of-all-there-is-stacked": latent(
             (1, most, most), 1, scales=[256] * 128, hidden=256, convolutions=8, synthesis=2
@@ -99,7 +100,7 @@ def latent(
     usual.update(components=1, reach=7, without_means=True, without_coarser=True)
     stored = pb.Latent(**{**usual, **fields})
     form = _form(stored, shape, classes)
-    if form is not None and form.parameters < 1 << 18:
+    if form is not None and form.parameters < 1 << 14:
         stored.synthesis_weights = tensors(form.synthesis_shapes * form.groups, largest, steps)
         stored.entropy_weights = tensors(form.entropy_shapes * form.groups, largest, min(steps, 10))
     message = pb.DistilledSet(task_described=task, class_counts=[samples // classes])
@@ -120,7 +121,7 @@ def _form(stored: pb.Latent, shape: tuple[int, ...], classes: int) -> Form | Non
 
 def values() -> dict[str, bytes]:
     """Each number out of its range, and tensors at the ends of theirs."""
-    blob = latent((1, 2, 2), 2, scales=[2, 1], hidden=2)
+    blob = latent((1, 1, 2), 2)
 
     def other(change: Callable[[pb.Latent], object]) -> bytes:
         message = message_of(blob)
@@ -139,16 +140,14 @@ def values() -> dict[str, bytes]:
     for name in ("synthesis_weights", "entropy_weights"):
         for what, sent in (("none", b""), ("ones", b"\xff" * 40), ("cut", b"\x01\x02\x03")):
             made[f"{name}-{what}"] = other(lambda e, n=name, v=sent: setattr(e, n, v))
-    form = _form(message_of(blob).latent, (1, 2, 2), 1)
+    form = _form(message_of(blob).latent, (1, 1, 2), 1)
     assert form is not None
-    for largest in ((1 << 15) - 1, 1 << 23, (1 << 23) + 1, (1 << 31) - 1):
-        for bits in (-16, 0, 10, 11, 18, 47):
-            weights = tensors(form.synthesis_shapes, largest, bits)
-            made[f"weights-of-{largest}-at-{bits}"] = other(
-                lambda e, v=weights: setattr(e, "synthesis_weights", v)
-            )
-            network = tensors(form.entropy_shapes, largest, bits)
-            made[f"network-of-{largest}-at-{bits}"] = other(
-                lambda e, v=network: setattr(e, "entropy_weights", v)
-            )
+    for largest, bits in itertools.product((1 << 23, (1 << 23) + 1, (1 << 31) - 1), (-16, 12, 47)):
+        weights = tensors(form.synthesis_shapes, largest, bits)
+        made[f"weights-of-{largest}-at-{bits}"] = other(
+            lambda e, v=weights: setattr(e, "synthesis_weights", v)
+        )
+    for largest, bits in itertools.product(((1 << 15) - 1, 1 << 15), (-1, 0, 10, 11)):
+        network = tensors(form.entropy_shapes, largest, bits)
+        made[f"network-of-{largest}-at-{bits}"] = other(lambda e, v=network: setattr(e, "entropy_weights", v))
     return made
