@@ -312,6 +312,24 @@ def test_what_must_be_refused(change: Callable[[pb.Latent], object]) -> None:
     _refused(message)
 
 
+def test_flags_of_many_bits() -> None:
+    """A bool is false only if all of its varint is."""
+    plain = b"\x48\x01"  # without_coarser
+    assert message_of(BLOB).latent.without_coarser is False
+    message = message_of(written(make_data((1, 3, 3), [1, 2]), **SMALL, coarser=False))
+    stored = message.latent.SerializeToString()
+    assert plain in stored
+    message.ClearField("latent")
+    for flag in (plain, b"\x48\x80\x80\x80\x80\x10"):
+        changed = stored.replace(plain, flag)
+        body = message.SerializeToString() + b"\x6a" + _varint(len(changed)) + changed
+        assert_reads_the_same(packed(body))
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number & 127 | 128, number >> 7]) if number > 127 else bytes([number])
+
+
 def test_dense_layers_of_large_maps() -> None:
     config = LatentConfig(**{**SMALL, "scales": (2,)})
     for side, fits in ((512, True), (513, False)):

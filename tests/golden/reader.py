@@ -36,7 +36,10 @@ class Message:
         return [value for n, k, value in self._fields if (n, k) == (number, kind)]
 
     def number(self, number: int) -> int:
-        return [0, *self.all(number, VARINT)][-1]
+        return [0, *self.all(number, VARINT)][-1] % 2**32
+
+    def flag(self, number: int) -> bool:
+        return [0, *self.all(number, VARINT)][-1] != 0
 
     def bytes(self, number: int) -> bytes:
         return [b"", *self.all(number, BYTES)][-1]
@@ -48,7 +51,7 @@ class Message:
         found = []
         for n, kind, value in self._fields:
             if n == number and kind == VARINT:
-                found.append(value)
+                found.append(value % 2**32)
             at = 0
             while n == number and kind == BYTES and at < len(value):
                 one, at = _varint(value, at)
@@ -85,7 +88,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
             value, at = _varint(data, at)
             size = value if kind == BYTES else 0
         require(at + size <= len(data), "the message ends within a field")
-        yield number, kind, value % 2**32 if kind == VARINT else data[at : at + size]
+        yield number, kind, value if kind == VARINT else data[at : at + size]
         at += size
 
 
@@ -138,7 +141,7 @@ def _task(message: Message) -> Task:
     require(len(data) == 4 * shape[0], "a normalisation of a wrong length")
     mean, std = np.split(np.frombuffer(data, "<f2").astype(np.float32), 2)
     require(bool(np.isfinite([mean, std]).all() and (std > 0).all()), "a wrong normalisation")
-    return Task(name, shape, classes, mean, np.maximum(std, LEAST_STD), task.number(5) != 0)
+    return Task(name, shape, classes, mean, np.maximum(std, LEAST_STD), task.flag(5))
 
 
 def _short_normalisation(scales: bytes, offsets: list[int]) -> bytes:
@@ -306,7 +309,7 @@ def _epitome(message: Message, streams: Streams, alone: bool, task: Task, counts
 def _latent(message: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
     """Section 7.9."""
     sample = task.shape if len(task.shape) == 3 else (1, 1, task.shape[0])
-    numbers = [message.number(number) for number in range(2, 14)]
+    numbers = [message.flag(at) if at in (7, 9) else message.number(at) for at in range(2, 14)]
     form = reader_latent.Latent(message.numbers(1), *numbers, sample, len(counts))  # type: ignore[arg-type]
     form.check()
     weights = message.bytes(14), message.bytes(15)

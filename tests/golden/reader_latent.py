@@ -43,9 +43,9 @@ class Latent:
     synthesis: int
     d: int
     r: int
-    without_means: int
+    without_means: bool
     context: int
-    without_coarser: int
+    without_coarser: bool
     b: int
     layers: int
     k: int
