@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from fedbits.data.known import KNOWN
 from fedbits.distill import distill
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
+from fedbits.parameterization.latent import fitting
+from fedbits.plan import latent as latent_plan
 from fedbits.recipes import Recipe
 
 DIGITS, FEATURES = KNOWN[1], make_data((7,), [2, 2]).spec
@@ -114,6 +117,24 @@ def test_the_promise_of_the_budget(
 ) -> None:
     data = make_data(shape, counts, seed, dtype)
     holds(data, tiny_recipe(name, bits=bits, ipc=ipc, factor=factor), budget, seed)
+
+
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shape=st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 7, 5), (12,), (1, 1, 30)]),
+    counts=st.lists(st.sampled_from([0, 1, 3, 12, 60]), min_size=1, max_size=4).filter(any),
+    dtype=st.sampled_from(["uint8", "float32"]),
+    budget=st.integers(100, 3000),
+    seed=st.integers(0, 3),
+    ipc=st.sampled_from([None, None, None, 1, 3]),
+)
+def test_the_promise_of_the_budget_in_latents(
+    shape: tuple[int, ...], counts: list[int], dtype: str, budget: int, seed: int, ipc: int | None
+) -> None:
+    data = make_data(shape, counts, seed, dtype)
+    quick = mock.patch.object(latent_plan, "_FIT_STEPS", 5), mock.patch.object(fitting, "_LATENT_STEPS", 5)
+    with quick[0], quick[1]:
+        holds(data, tiny_recipe("ruo", ipc=ipc), budget, seed)
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "quadd"])
