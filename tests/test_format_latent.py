@@ -67,7 +67,7 @@ def forms(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(
     form=forms(),
     shape=st.sampled_from([(1, 4, 4), (3, 4, 5), (2, 7, 3), (1, 1, 4), (9,), (1,)]),
@@ -114,14 +114,15 @@ def _entropy(shapes: list[tuple[int, ...]], draws: np.random.Generator) -> bytes
     return encode_weights(tensors)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(1, 3, 4), (5,)])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((1, 3, 4), KINDS[0]), ((5,), KINDS[0]), ((5,), KINDS[1]), ((1, 3, 4), KINDS[2])]
+)
 def test_extreme_numbers(shape: tuple[int, ...], kind: dict[str, Any]) -> None:
     """Means, weights and steps at both ends of what may be sent: all is clamped where it must be."""
     data, refused = make_data(shape, [1, 1]), 0
     sent = in_random_latents(data, 3, size=90.0, **{**SMALL, **kind}, convolutions=1)
     blob, form = encode(sent), sent.parameterization.form  # type: ignore[attr-defined]
-    for seed in range(5):
+    for seed in range(4):
         message, draws = message_of(blob), np.random.default_rng(seed)
         largest = int(2 ** draws.uniform(2, 23.3))
         message.latent.synthesis_weights = _tensors(form.synthesis_shapes, draws, largest)
@@ -135,7 +136,7 @@ def test_extreme_numbers(shape: tuple[int, ...], kind: dict[str, Any]) -> None:
             continue
         assert bool(received.samples.isfinite().all())
         assert_reads_the_same(packed(message), received)
-    assert refused < 5
+    assert refused < 4
 
 
 BLOB = written(make_data((1, 3, 3), [1, 2]), **SMALL)
