@@ -196,7 +196,7 @@ _RECIPES = (
         "ptq",
         "the same, but quantised only after the optimisation (post-training quantisation)",
         steps=400,
-        quantizer=QuantizerConfig("post"),
+        quantizer=QuantizerConfig("post", start="least_squares"),
         objective=_MATCHING,
         overfill=0.95,
     ),
