@@ -66,7 +66,7 @@ def test_optimisation_moves_samples_and_selection_alone_does_not() -> None:
 
 
 def test_the_loss_falls() -> None:
-    recipe = tiny_recipe("quadd", steps=60, ipc=2, bits=8)
+    recipe = tiny_recipe("quadd-cf", steps=60, ipc=2, bits=8)
     objective = replace(recipe.objective, width=16, real_batch=16, frequencies=128)
     listening = StopAt()
     distill(DATA, replace(recipe, objective=objective), None, progress=listening)

@@ -36,7 +36,7 @@ def test_settings_that_differ_read_back():
         summary="two\nlines, [1,\n 2]",
         steps=3,
         quantizer=QuantizerConfig("apot", "tensor", temperature=(1.0, 1e-7), standardised=False),
-        objective=replace(recipes.get("quadd").objective, pool=PoolConfig(stages=(7,))),
+        objective=replace(recipes.get("quadd-cf").objective, pool=PoolConfig(stages=(7,))),
         ipc=4,
         bits=32,
         factor=1,
@@ -45,14 +45,14 @@ def test_settings_that_differ_read_back():
 
 
 def test_none_is_an_absent_key_and_arrays_are_short():
-    text = recipe_toml.dumps(recipes.get("quadd"))
+    text = recipe_toml.dumps(recipes.get("quadd-cf"))
     assert "ipc" not in tomllib.loads(text) and "stages = [0, 50, 200, 500]\n" in text
     assert text.startswith("# ") and "fedbits distill" in text
 
 
 def test_a_file_may_begin_with_a_named_recipe():
-    text = 'base = "quadd"\nsteps = 5\n[objective.pool]\nnetworks = 3\n[optimizer]\nlearning_rate = 1\n'
-    read, quadd = recipe_toml.loads(text, "mine"), recipes.get("quadd")
+    text = 'base = "quadd-cf"\nsteps = 5\n[objective.pool]\nnetworks = 3\n[optimizer]\nlearning_rate = 1\n'
+    read, quadd = recipe_toml.loads(text, "mine"), recipes.get("quadd-cf")
     objective = replace(quadd.objective, pool=replace(quadd.objective.pool, networks=3))
     optimizer = replace(quadd.optimizer, learning_rate=1.0)
     assert read == replace(quadd, name="mine", steps=5, objective=objective, optimizer=optimizer)
@@ -60,8 +60,8 @@ def test_a_file_may_begin_with_a_named_recipe():
 
 
 def test_none_takes_away_what_the_base_gives():
-    read = recipe_toml.loads('base = "quadd"\nbits = "none"\n[objective]\npool = "none"\n')
-    assert read.objective == replace(recipes.get("quadd").objective, pool=None)
+    read = recipe_toml.loads('base = "quadd-cf"\nbits = "none"\n[objective]\npool = "none"\n')
+    assert read.objective == replace(recipes.get("quadd-cf").objective, pool=None)
 
 
 def test_the_name_is_that_of_the_text_or_of_the_file(tmp_path):

@@ -29,8 +29,8 @@ class QuantizerConfig:
         standardised: of ``apot``: levels follow each channel's mean and deviation (not for tabular data).
         temperature: of ``ddq``: kΔ at the start and at the end; a cell is nearly linear at 1, a stair at 20.
         learning_rate: of what the quantiser learns, as a multiple of that of the samples.
-        start: where a uniform grid starts: over the ``range`` of the samples, or where its squared error is
-            least (``least_squares``: at few bits, tails are clipped). ``post`` always takes the latter.
+        start: where a uniform grid starts, or is laid in the end (``post``): over the ``range`` of the
+            samples, or where its squared error is least (``least_squares``: at few bits, tails are clipped).
         warmup: share of the steps in which samples take shape before they are quantised; the grid is then
             laid anew over what has become of them. (``fsq`` and ``post`` have none.)
     """

@@ -6,21 +6,20 @@ import torch
 from torch import Tensor
 
 from fedbits.quantization.base import QuantizerConfig
-from fedbits.quantization.least_squares import least_squares
-from fedbits.quantization.uniform import UniformQuantizer, by_channel
+from fedbits.quantization.uniform import UniformQuantizer, laid_over
 
 
 class PostTrainingQuantizer(UniformQuantizer):
     """Hands values on as they are; when training is over, its grid is laid over what has become of them.
 
-    The grid is the best of its kind in squared error (:func:`least_squares`), so that it is the training
-    that quantisation-aware recipes are compared with, and not a careless choice of the range.
+    Where it starts by ``least_squares``, the grid is the best of its kind in squared error, so that it is
+    the training that quantisation-aware recipes are compared with, and not a careless choice of the range.
     """
 
     in_loop = False
 
     def __init__(self, bits: int, samples: Tensor, config: QuantizerConfig) -> None:
-        super().__init__(bits, *least_squares(by_channel(samples, config), 1 << bits))
+        super().__init__(bits, *laid_over(samples, 1 << bits, config))
         self._config = config
         self.requires_grad_(False)
 
@@ -28,7 +27,7 @@ class PostTrainingQuantizer(UniformQuantizer):
         return values if self.training else super().forward(values)
 
     def settle(self, values: Tensor) -> None:
-        low, step = least_squares(by_channel(values.detach(), self._config), self.levels)
+        low, step = laid_over(values.detach(), self.levels, self._config)
         with torch.no_grad():
             self.low.copy_(low)
             self.width.copy_(step * (self.levels - 1))

@@ -34,6 +34,15 @@ def inner_range(rows: Tensor, tail: float) -> tuple[Tensor, Tensor]:
     return ordered[:, skipped], ordered[:, -1 - skipped]
 
 
+def laid_over(values: Tensor, levels: int, config: QuantizerConfig) -> tuple[Tensor, Tensor]:
+    """Lowest level and step ``[groups]`` of each grid for ``values`` ``[n, channels, ...]``."""
+    rows = by_channel(values, config)
+    if config.start == "least_squares":
+        return least_squares(rows, levels)
+    low, high = inner_range(rows, config.tail)
+    return low, (high - low) / (levels - 1)
+
+
 class _Clipped(torch.autograd.Function):
     """The forward and backward passes of :func:`clipped`."""
 
@@ -88,11 +97,7 @@ class UniformQuantizer(Quantizer):
     @classmethod
     def covering(cls, bits: int, samples: Tensor, config: QuantizerConfig) -> Self:
         """A grid for ``samples`` ``[n, channels, ...]``: over their range less a tail, or of least error."""
-        rows, levels = by_channel(samples, config), 1 << bits
-        if config.start == "least_squares":
-            return cls(bits, *least_squares(rows, levels))
-        low, high = inner_range(rows, config.tail)
-        return cls(bits, low, (high - low) / (levels - 1))
+        return cls(bits, *laid_over(samples, 1 << bits, config))
 
     @property
     def step(self) -> Tensor:

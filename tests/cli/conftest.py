@@ -12,7 +12,7 @@ from fedbits import container, data, recipes
 from fedbits.budget import Budget
 from fedbits.cli import app
 from fedbits.distill import distill
-from fedbits.matching.pool import PoolConfig
+from fedbits.matching.students import StudentsConfig
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,6 @@ def blob(digits_blob: bytes, tmp_path: Path) -> Path:
 def small_quadd(monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe ``quadd`` with networks so small that a step takes milliseconds."""
     quadd = recipes.RECIPES["quadd"]
-    pool = PoolConfig(networks=2, stages=(0, 2), batch=16)
-    objective = replace(quadd.objective, width=8, real_batch=8, frequencies=64, pool=pool)
+    students = StudentsConfig(networks=2, lifetime=4, steps=1, batch=16)
+    objective = replace(quadd.objective, width=8, real_batch=8, students=students)
     monkeypatch.setitem(recipes.RECIPES, "quadd", replace(quadd, objective=objective))

@@ -29,8 +29,8 @@ def test_what_is_printed_is_what_distill_takes(fedbits, tmp_path, small_quadd):
 
 def test_json_holds_every_setting(fedbits):
     settings = json.loads(fedbits("recipe", "quadd", "--json").out)
-    assert settings["ipc"] is None and settings["objective"]["kind"] == "distribution"
-    assert settings["objective"]["pool"]["networks"] == recipes.get("quadd").objective.pool.networks
+    assert settings["ipc"] is None and settings["objective"]["kind"] == "regression"
+    assert settings["objective"]["students"]["networks"] == recipes.get("quadd").objective.students.networks
 
 
 def test_the_name_of_a_file_travels(fedbits, tmp_path):

@@ -38,10 +38,19 @@ def test_the_grid_follows_the_final_values(scope: str) -> None:
     )
 
 
+def test_the_range_is_what_a_careless_grid_covers() -> None:
+    config = QuantizerConfig("post", "tensor", tail=0.0)
+    quantizer, final = PostTrainingQuantizer(2, bell(), config), bell(seed=1)
+    quantizer.settle(final)
+    received = quantizer.eval()(final)
+    assert received.min().item() == pytest.approx(final.min().item(), rel=1e-3)
+    assert received.max().item() == pytest.approx(final.max().item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_no_choice_of_the_range_does_better(bits: int) -> None:
     values = bell()
-    ours = PostTrainingQuantizer(bits, values, QuantizerConfig("post"))
+    ours = PostTrainingQuantizer(bits, values, QuantizerConfig("post", start="least_squares"))
     error = (ours.eval()(values) - values).square().mean().item()
     for tail in (0.0, 0.002, 0.01, 0.05, 0.15):
         other = UniformQuantizer.covering(bits, values, QuantizerConfig(tail=tail))
