@@ -59,13 +59,19 @@ def through_numpy(stored: Any) -> NDArray[np.float32]:
     """Symbols to samples by NumPy alone, as docs/format.md says."""
     from golden.reader import Message, untransformed, upsampled, values_of
 
-    from fedbits.parameterization import EpitomeParameterization, FloatParameterization
+    from fedbits.parameterization import (
+        EpitomeParameterization,
+        FloatParameterization,
+        LatentParameterization,
+    )
     from fedbits.wire import distilled_set_pb2 as pb
 
     if isinstance(stored, FloatParameterization):
         return stored.stored.detach().numpy()
     if isinstance(stored, EpitomeParameterization):
         return epitome_through_python(stored)
+    if isinstance(stored, LatentParameterization):
+        return latents_through_python(stored)
     message = pb.Pixel()
     stored.declare(message)
     values = values_of(Message(message.SerializeToString()), stored.symbols().numpy())
@@ -87,6 +93,23 @@ def epitome_through_python(stored: Any) -> NDArray[np.float32]:
     tensors = [(tensor.values, tensor.fraction_bits) for tensor in (dictionary.tokens, *dictionary.network)]
     samples = samples_of(form, stored.coefficients().numpy(), tensors, untransformed)
     return samples.reshape(-1, *spec.shape)
+
+
+def latents_through_python(stored: Any) -> NDArray[np.float32]:
+    """Latents to samples by Python's integers alone, as docs/format.md says."""
+    from golden.reader import Message, latent_form, untransformed
+    from golden.reader_latent import read_groups, samples_of
+
+    from fedbits.wire import distilled_set_pb2 as pb
+
+    message = pb.DistilledSet()
+    stored.encode(message, [])  # what is declared, and no latent
+    form = latent_form(Message(message.latent.SerializeToString()), stored.spec.shape, stored.spec.classes)
+    weights = message.latent.synthesis_weights, message.latent.entropy_weights
+    samples = samples_of(
+        form, read_groups(form, *weights, untransformed), stored.integers().tolist(), stored.labels.tolist()
+    )
+    return samples.reshape(-1, *stored.spec.shape)
 
 
 def read_independently(path: Path) -> dict[str, str]:

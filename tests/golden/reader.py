@@ -306,17 +306,23 @@ def _epitome(message: Message, streams: Streams, alone: bool, task: Task, counts
     return samples_of(form, codes, tensors, untransformed).reshape(-1, *task.shape)
 
 
+def latent_form(message: Message, shape: tuple[int, ...], classes: int) -> reader_latent.Latent:
+    """What the message `Latent` declares of samples of a shape."""
+    sample = shape if len(shape) == 3 else (1, 1, shape[0])
+    numbers = [message.flag(at) if at in (7, 9) else message.number(at) for at in range(2, 14)]
+    form = reader_latent.Latent(message.numbers(1), *numbers, sample, classes)  # type: ignore[arg-type]
+    form.check()
+    return form
+
+
 def _latent(message: Message, streams: Streams, alone: bool, task: Task, counts: list[int]) -> Array:
     """Section 7.9."""
-    sample = task.shape if len(task.shape) == 3 else (1, 1, task.shape[0])
-    numbers = [message.flag(at) if at in (7, 9) else message.number(at) for at in range(2, 14)]
-    form = reader_latent.Latent(message.numbers(1), *numbers, sample, len(counts))  # type: ignore[arg-type]
-    form.check()
+    form = latent_form(message, task.shape, len(counts))
     weights = message.bytes(14), message.bytes(15)
     sizes = [sum(counts[label] for label in labels) for _, labels in streams]
     units = form.work(sum(sizes), len(streams) if alone else 0)
     length = sum(len(data) for data, _ in streams)
-    require(length >= least_length(units, sum(sizes) * math.prod(sample)), "a stream that is too short")
+    require(length >= least_length(units, sum(sizes) * math.prod(task.shape)), "a stream that is too short")
     groups, found = reader_latent.read_groups(form, *weights, untransformed), []
     for data, labels in streams:
         classes = [label for label in labels for _ in range(counts[label])]
