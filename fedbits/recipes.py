@@ -150,6 +150,7 @@ _MATCHING = DistributionConfig(
 )
 _SGD = OptimizerConfig("sgd", learning_rate=1.0, decay=False)  # as DM has it
 _DM = DistributionConfig(real_batch=256)
+_BEST_LEVELS = QuantizerConfig(start="least_squares")  # of samples that are not optimised
 # Ours quantise samples once they have taken shape; the grid then follows them as closely as it can.
 _LEVELS = QuantizerConfig(start="least_squares", warmup=0.5)
 # BCDC: soft cells over the whole range, and a pull towards the levels.
@@ -222,8 +223,13 @@ _RECIPES = (
         storage="latent",
         objective=_LEARNING,
     ),
-    Recipe("random", "random real samples through the same codec"),
-    Recipe("herding", "real samples whose mean feature follows that of their class", selection="herding"),
+    Recipe("random", "random real samples through the same codec", quantizer=_BEST_LEVELS),
+    Recipe(
+        "herding",
+        "real samples whose mean feature follows that of their class",
+        selection="herding",
+        quantizer=_BEST_LEVELS,
+    ),
     Recipe(
         "quadd-cf",
         "quadd with another objective: characteristic functions of features by partly trained networks",

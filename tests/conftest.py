@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from fedbits.parameterization.latent import fitting as latent_fitting
+from fedbits.plan import latent as latent_planner
+
 for helper in ("documented", "hostile"):
     pytest.register_assert_rewrite(helper)
 settings.register_profile("fedbits", derandomize=True, deadline=None, database=None)
@@ -25,3 +28,11 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDBITS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latents are fitted to samples in no time, in the settings that the planner chooses."""
+    monkeypatch.setattr(latent_planner, "_FIT_STEPS", 10)
+    monkeypatch.setattr(latent_planner, "_PROBE_STEPS", 10)
+    monkeypatch.setattr(latent_fitting, "_LATENT_STEPS", 20)

@@ -22,6 +22,7 @@ from fedbits.parameterization.latent import fitting
 from fedbits.plan import latent as latent_plan
 from fedbits.recipes import Recipe
 
+pytestmark = pytest.mark.usefixtures("quick_latents")
 DIGITS, FEATURES = KNOWN[1], make_data((7,), [2, 2]).spec
 
 
@@ -92,7 +93,7 @@ def holds(
     return distilled
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(["random", "herding", "quadd", "ptq"]),
     shape=st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 7, 5), (12,), (1, 1, 30)]),

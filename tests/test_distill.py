@@ -30,6 +30,7 @@ from fedbits.quantization import QuantizerConfig
 from fedbits.quantization.base import QuantizerName
 from fedbits.recipes import FLOAT_BITS, RECIPES, OptimizerConfig
 
+pytestmark = pytest.mark.usefixtures("quick_latents")
 DATA = make_data((1, 8, 8), [30, 0, 30])
 BUDGET = Budget(250)
 FLOATS = Budget(1300)  # for recipes that store float32 samples: 256 bytes each

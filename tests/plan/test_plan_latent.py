@@ -16,7 +16,6 @@ from fedbits.distill import distill
 from fedbits.errors import BudgetError, ConfigError
 from fedbits.fit import fit
 from fedbits.parameterization import LatentConfig
-from fedbits.parameterization.latent import fitting
 from fedbits.plan import Candidates, Plan, make_plan, start
 from fedbits.plan import latent as solver
 from fedbits.recipes import Recipe
@@ -34,11 +33,7 @@ REAL = tiny_recipe("ruo", steps=0)
 SMALL = LatentConfig(**TINY_LATENT)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings as they are, fitted to samples in no time."""
-    monkeypatch.setattr(solver, "_FIT_STEPS", 10)
-    monkeypatch.setattr(fitting, "_LATENT_STEPS", 20)
+pytestmark = pytest.mark.usefixtures("quick_latents")
 
 
 def candidates(data: TensorData) -> Candidates:
