@@ -222,14 +222,12 @@ class DeclaredFloats(Declared):
         return math.prod(self.shape)
 
 
-class DeclaredEpitome(Declared):
-    """Sparse codes, tokens and a network."""
+class _Synthesised(Declared):
+    """Samples that a network makes of what is stored for each, and what that takes."""
 
-    parameterization = EpitomeParameterization
-
-    @cached_property
-    def _cost(self) -> epitome.DecodingCost:
-        return epitome.DecodingCost.of(self.message, self.spec)
+    @property
+    @abstractmethod
+    def _cost(self) -> epitome.DecodingCost | latent.DecodingCost: ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -238,6 +236,25 @@ class DeclaredEpitome(Declared):
     @property
     def levels(self) -> int:
         return self._cost.levels
+
+    def parameters(self, counts: list[int], per_class: bool) -> int:
+        return self._cost.parameters
+
+    def sample_bytes(self) -> int:
+        return self._cost.sample_bytes
+
+    def shared_elements(self, samples: int) -> int:
+        return self._cost.shared_elements(samples)
+
+
+class DeclaredEpitome(_Synthesised):
+    """Sparse codes, tokens and a network."""
+
+    parameterization = EpitomeParameterization
+
+    @cached_property
+    def _cost(self) -> epitome.DecodingCost:
+        return epitome.DecodingCost.of(self.message, self.spec)
 
     def check(self) -> None:
         epitome.checked(self.message, self.spec)
@@ -261,15 +278,6 @@ class DeclaredEpitome(Declared):
     def side_information(self) -> dict[str, int]:
         return {"tokens": len(self.message.token_weights), "network": len(self.message.network_weights)}
 
-    def parameters(self, counts: list[int], per_class: bool) -> int:
-        return self._cost.parameters
-
-    def sample_bytes(self) -> int:
-        return self._cost.sample_bytes
-
-    def shared_elements(self, samples: int) -> int:
-        return self._cost.shared_elements(samples)
-
     def synthesis_work(self, samples: int) -> int:
         return self._cost.shared_work + samples * self._cost.sample_work
 
@@ -278,7 +286,7 @@ class DeclaredEpitome(Declared):
         return max(0, super().least_stream(counts, per_class) - sum(self.side_information().values()))
 
 
-class DeclaredLatent(Declared):
+class DeclaredLatent(_Synthesised):
     """Latents, and the networks that predict them and make samples of them."""
 
     parameterization = LatentParameterization
@@ -286,14 +294,6 @@ class DeclaredLatent(Declared):
     @cached_property
     def _cost(self) -> latent.DecodingCost:
         return latent.DecodingCost.of(self.message, self.spec)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self._cost.shape
-
-    @property
-    def levels(self) -> int:
-        return self._cost.levels
 
     def check(self) -> None:
         latent.checked(self.message, self.spec)
@@ -323,15 +323,6 @@ class DeclaredLatent(Declared):
             "entropy network": len(stored.entropy_weights),
             "synthesis network": len(stored.synthesis_weights),
         }
-
-    def parameters(self, counts: list[int], per_class: bool) -> int:
-        return self._cost.parameters
-
-    def sample_bytes(self) -> int:
-        return self._cost.sample_bytes
-
-    def shared_elements(self, samples: int) -> int:
-        return self._cost.shared_elements(samples)
 
     def work(self, counts: list[int], per_class: bool) -> int:
         return self._cost.work(sum(counts), _streams(counts, per_class))
