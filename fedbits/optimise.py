@@ -15,6 +15,7 @@ from fedbits import checkpoint as checkpoints
 from fedbits import matching
 from fedbits.data.tensors import TensorData
 from fedbits.distilled_set import DistilledSet
+from fedbits.errors import ConfigError
 from fedbits.labels import SoftLabels
 from fedbits.matching import Objective, Setting, Synthetic
 from fedbits.parameterization import Parameterization
@@ -79,7 +80,11 @@ class Optimisation:
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def advance(self) -> tuple[float, float | None]:
-        """One step; the loss and, where a budget binds, the size in bits."""
+        """One step; the loss and, where a budget binds, the size in bits.
+
+        Raises:
+            ConfigError: the loss is no number any more; the next step would leave no sample one either.
+        """
         self._set_rates()
         self.parameterization.begin(Moment(self.step, self.recipe.steps, derive_seed(self.seed, "quantizer")))
         wanted = self.objective.real_indices(self.step)
@@ -92,6 +97,11 @@ class Optimisation:
         if self.recipe.penalty:
             total = total + self.recipe.penalty * self.parameterization.penalty()
         if loss.requires_grad:  # without a graph, the objective skips this step
+            if not bool(total.isfinite()):
+                raise ConfigError(
+                    f"the loss is {float(total.detach())} at step {self.step + 1}: optimisation diverged; "
+                    "give smaller learning rates, of samples or of what the objective trains"
+                )
             self.optimizer.zero_grad()
             total.backward()
             self.optimizer.step()

@@ -103,7 +103,7 @@ def test_the_loss_is_the_error_and_the_distance_of_means() -> None:
     assert float(total.detach()) == pytest.approx(float(error.detach()) + 2 * apart, rel=1e-5)
     targets = [F.one_hot(labels, 2).float() for labels in (synthetic.labels, real.labels)]
     expected = regression_error(ours, targets[0], theirs, targets[1], TINY.ridge)
-    assert float(error) == pytest.approx(float(expected), rel=1e-5)
+    assert float(error.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 def test_a_single_class_has_something_to_learn() -> None:
@@ -205,6 +205,12 @@ def test_settings_out_of_range_are_refused(kind: type, settings: dict[str, Any])
 
 def recipe(**settings: Any) -> recipes.Recipe:
     return recipes.get("quadd", objective=replace(TINY, **settings), ipc=2, bits=3, steps=9)
+
+
+def test_students_that_diverge_are_told_of() -> None:
+    wild = recipe(students=replace(STUDENTS, learning_rate=1e9, lifetime=50))
+    with pytest.raises(ConfigError, match=r"the loss is nan at step \d+: optimisation diverged"):
+        distill(IMAGES, replace(wild, steps=40), None)
 
 
 def test_resumed_is_as_never_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
