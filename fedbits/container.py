@@ -20,7 +20,8 @@ from fedbits.data.spec import DataSpec
 from fedbits.declared import declared
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
-from fedbits.labels import SoftLabels
+from fedbits.labels import SoftLabels, ViewLabels
+from fedbits.labels.stored import DeclaredLabels, write_labels
 from fedbits.parameterization.base import Part
 from fedbits.task_message import read_task as _read_task
 from fedbits.task_message import write_task
@@ -103,13 +104,14 @@ def decode(
     read = wanted if message.class_lengths else counts
     _check_limits(message, spec, read, limits)
     soft, rate = _read_soft_labels(message, spec, counts, wanted), _read_learning_rate(message)
+    views = _read_view_labels(message, spec, counts, wanted)
     parts, recipe = _read_parts(message, counts, read), _read_recipe(message)
     kind, stored = declared(message, spec).parameterization, _stored(message)
     del message  # which takes as much memory as the blob
     parameterization = kind.decode(stored, spec, sum(read), parts)
     if read is not wanted:
         parameterization = parameterization.selected(_places(counts, wanted))
-    return DistilledSet(spec, parameterization, wanted, recipe, soft, rate)
+    return DistilledSet(spec, parameterization, wanted, recipe, soft, rate, views)
 
 
 def _stored(message: pb.DistilledSet) -> Any:
@@ -123,6 +125,8 @@ def _write_teaching(message: pb.DistilledSet, distilled: DistilledSet) -> None:
         if not bool(distilled.soft_labels.logits.isfinite().all()):
             raise ConfigError("a soft label is not a finite number: the optimisation diverged")
         message.soft_labels.logits = distilled.soft_labels.to_bytes()
+    if distilled.view_labels is not None:
+        write_labels(message.view_labels, distilled.view_labels)
     if distilled.learning_rate is not None:
         message.learning_rate = distilled.learning_rate
         if not (math.isfinite(message.learning_rate) and message.learning_rate > 0):
@@ -138,6 +142,16 @@ def _read_soft_labels(
         return None
     every = SoftLabels.from_bytes(message.soft_labels.logits, sum(counts), spec.classes)
     return every if wanted is counts else every.selected(_places(counts, wanted))
+
+
+def _read_view_labels(
+    message: pb.DistilledSet, spec: DataSpec, counts: list[int], wanted: list[int]
+) -> ViewLabels | None:
+    """Those of all samples; where some are not wanted none, as views of others may be mixed with them."""
+    if not message.HasField("view_labels") or wanted is not counts:
+        return None
+    labels = copy.deepcopy(message.view_labels)
+    return DeclaredLabels(labels, sum(counts), spec.classes).read(_labels(0, counts))
 
 
 def _places(counts: list[int], wanted: list[int]) -> torch.Tensor:
@@ -173,6 +187,7 @@ def ledger(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> Ledger:
     bits = stored.shares(parts, 8 * len(message.stream))
     message.ClearField("stream")
     bits["labels"] = _cleared(message, message, "class_counts") + _cleared(message, message, "soft_labels")
+    bits["labels"] += _cleared(message, message, "view_labels")
     bits["side information"] = 8 * len(message.task_described.normalisation)
     bits["side information"] += _cleared(message, message, "learning_rate")
     if message.WhichOneof("task") == "task_described":
@@ -202,7 +217,7 @@ def inspect(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> dict[str, Any
         "class_counts": counts,
         "samples": sum(counts),
         "recipe": _read_recipe(message),
-        "labels": "soft" if message.HasField("soft_labels") else "hard",
+        **_label_facts(message, spec, sum(counts)),
         "learning_rate": _read_learning_rate(message),
         **declared(message, spec).facts(sum(counts)),
         "per_class": bool(message.class_lengths),
@@ -210,6 +225,15 @@ def inspect(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> dict[str, Any
         "bits_per_class": bits.bits_per_class,
         "ledger": dict(bits.components),
     }
+
+
+def _label_facts(message: pb.DistilledSet, spec: DataSpec, samples: int) -> dict[str, Any]:
+    if message.HasField("view_labels"):
+        return {
+            "labels": "views",
+            "view_labels": DeclaredLabels(message.view_labels, samples, spec.classes).facts(),
+        }
+    return {"labels": "soft" if message.HasField("soft_labels") else "hard"}
 
 
 def _open(blob: bytes, limits: DecodeLimits) -> pb.DistilledSet:
@@ -323,6 +347,8 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], l
             f"the blob may bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
         )
     work = storage.work(counts, per_class) + storage.interpolated(samples) // 2
+    if message.HasField("view_labels"):
+        work += _check_labels(message, spec, samples, limits).work
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
     stream = len(message.stream)
@@ -330,3 +356,23 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], l
         raise CorruptError(
             f"the blob declares {elements:,} numbers, but its stream has only {stream:,} bytes"
         )
+
+
+def _check_labels(
+    message: pb.DistilledSet, spec: DataSpec, samples: int, limits: DecodeLimits
+) -> DeclaredLabels:
+    """Labels of views that exist, and take no more than ``limits`` but perhaps in work."""
+    if message.HasField("soft_labels"):
+        raise CorruptError("the blob has both labels of samples and labels of their views")
+    declared_labels = DeclaredLabels(message.view_labels, samples, spec.classes)
+    declared_labels.check()
+    elements, parameters = declared_labels.elements, declared_labels.parameters
+    if elements > limits.elements:
+        raise LimitError(
+            f"the blob's labels take {elements:,} numbers, more than the {limits.elements:,} allowed"
+        )
+    if parameters > limits.parameters:
+        raise LimitError(
+            f"the blob's labels bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
+        )
+    return declared_labels

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fedbits.data.spec import DataSpec
-from fedbits.data.tensors import Batch
-from fedbits.labels import SoftLabels
+from fedbits.data.tensors import Batch, Lesson
+from fedbits.labels import SoftLabels, ViewLabels
 from fedbits.parameterization import Parameterization
 
 _CHUNK = 1 << 18  # numbers that are denormalised at once
@@ -25,6 +25,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
     Attributes:
         labels: the class of each sample, ``[n]`` int64, ascending.
         soft_labels: what networks learn for each sample, where that is more than its class.
+        view_labels: what networks learn for each view of each sample, in place of both.
         learning_rate: learned with the samples, to train on them (trajectory matching), or None.
     """
 
@@ -36,16 +37,20 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         recipe: str = "",
         soft_labels: SoftLabels | None = None,
         learning_rate: float | None = None,
+        view_labels: ViewLabels | None = None,
     ) -> None:
         if sum(class_counts) != len(parameterization) or len(class_counts) != spec.classes:
             raise ValueError(f"class counts {class_counts} do not fit {len(parameterization)} samples")
         if soft_labels is not None and len(soft_labels) != len(parameterization):
             raise ValueError(f"{len(soft_labels)} soft labels do not fit {len(parameterization)} samples")
+        if view_labels is not None and (soft_labels is not None or len(view_labels) != len(parameterization)):
+            raise ValueError("labels of views are of other samples, or stand beside labels of samples")
         self.spec = spec
         self.parameterization = parameterization.eval()
         self.recipe = recipe
         self.soft_labels = soft_labels
         self.learning_rate = learning_rate
+        self.view_labels = view_labels
         self._class_counts = list(class_counts)
         self.labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(class_counts))
 
@@ -77,6 +82,17 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             return Batch(self.samples, self.labels)
         return Batch(self.samples[index], self.labels[index])
 
+    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``: views, if they have labels."""
+        if self.view_labels is None:
+            return Lesson.plain(self.batch(index).samples, self.targets[index])
+        return Lesson(
+            self.view_labels.views.make(lambda chosen: self.samples[chosen], epoch, index),
+            self.view_labels.targets(epoch, index),
+            torch.ones(len(index), dtype=torch.bool),
+            torch.full((len(index),), self.view_labels.temperature),
+        )
+
     def raw(self) -> Tensor:
         """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""
         parts = self.samples.split(max(1, _CHUNK // self.spec.elements))
@@ -92,11 +108,30 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
     def storing(self, parameterization: Parameterization) -> DistilledSet:
         """The same set with its samples stored otherwise."""
         return DistilledSet(
-            self.spec, parameterization, self._class_counts, self.recipe, self.soft_labels, self.learning_rate
+            self.spec,
+            parameterization,
+            self._class_counts,
+            self.recipe,
+            self.soft_labels,
+            self.learning_rate,
+            self.view_labels,
+        )
+
+    def taught(self, view_labels: ViewLabels) -> DistilledSet:
+        """The same samples with labels of their views, in place of what they had."""
+        return DistilledSet(
+            self.spec,
+            self.parameterization,
+            self._class_counts,
+            self.recipe,
+            learning_rate=self.learning_rate,
+            view_labels=view_labels,
         )
 
     def describe(self) -> dict[str, Any]:
         """JSON-able facts for people."""
         facts = {"recipe": self.recipe, "samples": len(self), **self.parameterization.describe()}
         facts["labels"] = "hard" if self.soft_labels is None else "soft"
+        if self.view_labels is not None:
+            facts["labels"] = "views"
         return facts

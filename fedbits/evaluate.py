@@ -8,13 +8,13 @@ from statistics import mean, stdev
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from fedbits import networks
 from fedbits.acceleration import Acceleration, choose
 from fedbits.augment import augment, draw
 from fedbits.data.spec import DataSpec
-from fedbits.data.tensors import Batch, Labelled
+from fedbits.data.tensors import Labelled, Lesson
 from fedbits.errors import ConfigError, DataError, MismatchError
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed, torch_stream
@@ -178,14 +178,26 @@ def train(
         for step in range(steps):
             if step == steps // 2 and step:
                 optimizer = _optimizer(network, protocol, 0.1)
-            batch = _training_batch(data, protocol, seed, step, device)
+            lesson = _lesson(data, protocol, seed, step, device)
             with how.autocast():
-                logits = forward(batch.samples)
-            loss = F.cross_entropy(logits.float(), batch.labels)
+                logits = forward(lesson.samples)
+            loss = taught_loss(logits.float(), lesson)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             task.advance(note=f"loss {loss.item():.3f}" if step % 20 == 0 else "")
+
+
+def taught_loss(logits: Tensor, lesson: Lesson) -> Tensor:
+    """Cross-entropy of ``logits`` ``[b, classes]`` and what ``lesson`` teaches, at its temperature.
+
+    It differs by a constant from the divergence of VQAE's Eq. 10, but for the square of the temperature, by
+    which its gradient would be smaller (Hinton et al., 2015).
+    """
+    if bool((lesson.temperature == 1).all()):
+        return F.cross_entropy(logits, lesson.targets)
+    losses = F.cross_entropy(logits / lesson.temperature[:, None], lesson.targets, reduction="none")
+    return (lesson.temperature.square() * losses).mean()
 
 
 def accuracy(network: nn.Module, data: Labelled) -> float:
@@ -210,17 +222,22 @@ def _optimizer(network: nn.Module, protocol: Protocol, share: float) -> torch.op
     )
 
 
-def _training_batch(data: Labelled, protocol: Protocol, seed: int, step: int, device: torch.device) -> Batch:
-    """Samples of batch ``step`` and their targets: each epoch visits all samples once, in its own order."""
+def _lesson(data: Labelled, protocol: Protocol, seed: int, step: int, device: torch.device) -> Lesson:
+    """What batch ``step`` teaches: each epoch visits all samples once, in its own order."""
     size = min(protocol.batch, len(data))
     per_epoch = -(-len(data) // size)
     epoch, position = divmod(step, per_epoch)
     order = torch.randperm(len(data), generator=torch_stream(seed, "order", epoch))
-    index = order[position * size : (position + 1) * size]
-    samples, targets = data.batch(index).samples.to(device), data.targets[index].to(device)
-    if protocol.augmented:
-        samples = augment(samples, draw(len(samples), torch_stream(seed, "augment", step), device))
-    return Batch(samples, targets)
+    lesson = data.lesson(order[position * size : (position + 1) * size], epoch).to(device)
+    if not protocol.augmented or bool(lesson.viewed.all()):
+        return lesson
+    drawn = draw(len(lesson.samples), torch_stream(seed, "augment", step), device)
+    augmented = augment(lesson.samples, drawn)
+    if bool(lesson.viewed.any()):
+        augmented = torch.where(
+            lesson.viewed.view(-1, *[1] * (augmented.dim() - 1)), lesson.samples, augmented
+        )
+    return lesson._replace(samples=augmented)
 
 
 def _activations(protocol: Protocol, data: Labelled, steps: int) -> float:

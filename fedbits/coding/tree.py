@@ -9,7 +9,7 @@ from fedbits.coding.range_coder import SymbolCoder, Symbols
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _CHANNELS = 31  # from here on, channels share what is learnt, but for contexts with a position
-_LARGEST_TABLE, _SMALLEST_TABLE = 18, 12  # log2 of the counters of each context
+LARGEST_TABLE, _SMALLEST_TABLE = 18, 12  # log2 of the counters of each context
 
 
 class SymbolTree:
@@ -22,7 +22,7 @@ class SymbolTree:
     def __init__(self, inputs: int, levels: int, symbols: int) -> None:
         """``inputs`` contexts of each symbol, of which there are at most ``symbols``, below ``levels``."""
         self._levels, self._depth = levels, (levels - 1).bit_length() if levels > 1 else 0
-        table = min(max((symbols * self._depth - 1).bit_length(), _SMALLEST_TABLE), _LARGEST_TABLE)
+        table = min(max((symbols * self._depth - 1).bit_length(), _SMALLEST_TABLE), LARGEST_TABLE)
         self._mixer = BitMixer(inputs, max(self._depth, 1), 1, table)
 
     def code(self, coder: SymbolCoder, hashes: Hashes, symbols: Symbols | None) -> Symbols:

@@ -18,6 +18,30 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+class Lesson(NamedTuple):
+    """What a network is taught by one batch.
+
+    Attributes:
+        samples: ``[b, *shape]``, normalised.
+        targets: classes ``[b]`` int64, or probabilities ``[b, classes]`` float32.
+        viewed: ``[b]`` bool, which samples are views that must not be augmented again.
+        temperature: ``[b]``, by which logits are divided before their softmax is held against targets.
+    """
+
+    samples: Tensor
+    targets: Tensor
+    viewed: Tensor
+    temperature: Tensor
+
+    @classmethod
+    def plain(cls, samples: Tensor, targets: Tensor) -> Lesson:
+        """Samples as they are."""
+        return cls(samples, targets, torch.zeros(len(samples), dtype=torch.bool), torch.ones(len(samples)))
+
+    def to(self, device: torch.device | str) -> Lesson:
+        return Lesson(*(part.to(device) for part in self))
+
+
 class Labelled(Protocol):
     """What training and testing ask of a set, real or distilled."""
 
@@ -41,6 +65,10 @@ class Labelled(Protocol):
 
     def batch(self, index: Tensor | None = None) -> Batch:
         """The samples at ``index`` (all when left out), normalised."""
+        ...
+
+    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``."""
         ...
 
 
@@ -71,6 +99,9 @@ class TensorData:
         if index is None:
             return Batch(self.spec.normalise(self.samples), self.labels)
         return Batch(self.spec.normalise(self.samples[index]), self.labels[index])
+
+    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+        return Lesson.plain(*self.batch(index))
 
     def subset(self, index: Tensor) -> TensorData:
         return TensorData(self.spec, self.samples[index], self.labels[index])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from fedbits.data.spec import DataSpec
-from fedbits.data.tensors import Batch, Labelled, concatenate
+from fedbits.data.tensors import Batch, Labelled, Lesson, concatenate
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,23 @@ class Union:
     def batch(self, index: Tensor | None = None) -> Batch:
         samples, labels = self._all
         return Batch(samples, labels) if index is None else Batch(samples[index], labels[index])
+
+    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+        """Of each set its own; classes become probabilities where any set has such."""
+        starts = torch.tensor([0, *accumulate(len(part) for part in self.sets)])
+        places, lessons = [], []
+        for part, first, last in zip(self.sets, starts[:-1], starts[1:], strict=True):
+            here = torch.nonzero((index >= first) & (index < last)).flatten()
+            if len(here):
+                places.append(here)
+                lessons.append(part.lesson(index[here] - first, epoch))
+        if any(lesson.targets.dim() == 2 for lesson in lessons):
+            lessons = [
+                lesson._replace(targets=_probabilities(lesson.targets, self.spec.classes))
+                for lesson in lessons
+            ]
+        order = torch.cat(places).argsort()
+        return Lesson(*(torch.cat(parts)[order] for parts in zip(*lessons, strict=True)))
 
     @cached_property
     def _all(self) -> Batch:

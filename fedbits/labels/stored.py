@@ -1,0 +1,154 @@
+"""Labels of views in the message of a blob: written, checked against limits, read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fedbits.coding.columns import code_table, table_counters, table_work
+from fedbits.coding.grid import least_stream
+from fedbits.coding.range_coder import RangeReader
+from fedbits.coding.weights import Shape, decode_weights, weights_work
+from fedbits.errors import ConfigError, CorruptError
+from fedbits.labels.codec import CodecConfig, LabelCodec
+from fedbits.labels.linear import Principal
+from fedbits.labels.simple import Float16, Scalar, Top
+from fedbits.labels.vector import Vector, VectorAutoencoder
+from fedbits.labels.view_labels import TEMPERATURE_STEPS, ViewLabels, check_temperature, known_rows
+from fedbits.labels.views import AREA_STEPS, MIXES, Views, ViewsConfig
+from fedbits.wire import distilled_set_pb2 as pb
+
+_KINDS = {kind.number: kind for kind in (Float16, Scalar, Top, Principal, Vector, VectorAutoencoder)}
+_MOST_SYMBOLS = 1 << 20  # that the columns of a table have together
+
+
+def write_labels(message: pb.ViewLabels, labels: ViewLabels) -> None:
+    """Fill ``message``."""
+    config, codec = labels.config, labels.codec
+    tensors, mixed, stream = labels.parts
+    message.epochs, message.seed = config.epochs, config.seed
+    message.cropped = AREA_STEPS - round(config.least_area * AREA_STEPS)
+    message.rotation = config.rotation
+    message.mirrored, message.mix = config.flipped, MIXES.index(config.mix)
+    temperature = round(labels.temperature * TEMPERATURE_STEPS)
+    message.temperature = 0 if temperature == TEMPERATURE_STEPS else temperature
+    message.codec = codec.number
+    size = codec.config
+    message.width, message.segment, message.levels = size.width, size.segment, size.levels
+    message.tensors, message.counted = tensors, not mixed
+    declared = DeclaredLabels(message, len(labels), codec.classes)
+    message.stream = stream.ljust(least_stream(declared.payable), b"\0")
+
+
+@dataclass(frozen=True)
+class DeclaredLabels:
+    """What ``message`` declares for ``samples`` of a task of so many ``classes``.
+
+    Only :meth:`check` may be called before it was; until then nothing takes memory for what is declared.
+    """
+
+    message: pb.ViewLabels
+    samples: int
+    classes: int
+
+    def check(self) -> None:
+        """Raise :class:`CorruptError` unless there are such labels."""
+        if self.message.codec not in _KINDS:
+            raise CorruptError(f"the blob's labels are of codec {self.message.codec}, which does not exist")
+        if self.message.mix >= len(MIXES) or self.message.cropped >= AREA_STEPS:
+            raise CorruptError("the blob's labels are of views that do not exist")
+        try:
+            self._views()
+            check_temperature(self._temperature)
+            self._kind.check(self._size, self.classes)
+        except ConfigError as error:
+            raise CorruptError(f"the blob declares labels that do not exist: {error}") from error
+        if sum(self._columns) > _MOST_SYMBOLS:
+            raise CorruptError(f"the columns of the blob's labels have more than {_MOST_SYMBOLS:,} symbols")
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able, for people."""
+        self.check()
+        size = {name: getattr(self._size, name) for name in ("width", "segment", "levels")}
+        return {
+            "epochs": self.message.epochs,
+            "codec": self._kind.name,
+            **{name: value for name, value in size.items() if value},
+            "temperature": self._temperature,
+            "mix": MIXES[self.message.mix],
+            "least_area": self._views().least_area,
+            "rotation": self.message.rotation,
+            "published_bytes": round(
+                self._kind.published_bytes(self._size, self.classes, self.message.epochs * self.samples)
+            ),
+        }
+
+    @property
+    def elements(self) -> int:
+        """An eighth of the bytes that decoding takes."""
+        table = self.message.epochs * self.samples * (len(self._columns) + 8)
+        counters = table_counters(not self.message.counted, self._columns, self.classes)
+        return -(-table // 4) + counters + 4 * self.parameters
+
+    @property
+    def parameters(self) -> int:
+        """Numbers of the tensors."""
+        return sum(math.prod(shape) for shape in self._shapes)
+
+    @property
+    def work(self) -> int:
+        """Of decoding, in units of some 100 ns."""
+        return self.payable + weights_work(self._shapes) - weights_work(self._shapes, zeros=True)
+
+    @property
+    def payable(self) -> int:
+        """The part of it for which the stream has to have bytes."""
+        table = table_work(not self.message.counted, self._columns, self.message.epochs, self.samples)
+        return table + weights_work(self._shapes, zeros=True)
+
+    def read(self, classes: Tensor) -> ViewLabels:
+        """The labels of samples of ``classes`` ``[samples]``.
+
+        Raises:
+            CorruptError: no encoder writes the stream, or it is shorter than it may be.
+        """
+        if len(self.message.stream) < least_stream(self.payable):
+            raise CorruptError("the blob declares more labels than their stream has bytes for")
+        tensors = decode_weights(self.message.tensors, self._shapes) if self._shapes else []
+        codec = self._kind(self._size, self.classes, tensors)
+        config = self._views()
+        rows = known_rows(Views(config, self.samples), classes, self.classes)
+        reader = RangeReader(self.message.stream)
+        table = code_table(reader, not self.message.counted, self._columns, rows)
+        return ViewLabels(config, self._temperature, codec, table, classes)
+
+    @property
+    def _kind(self) -> type[LabelCodec]:
+        return _KINDS[self.message.codec]
+
+    @property
+    def _size(self) -> CodecConfig:
+        return CodecConfig(self._kind.name, self.message.width, self.message.segment, self.message.levels)
+
+    @property
+    def _columns(self) -> Sequence[int]:
+        return self._kind.columns(self._size, self.classes)
+
+    @property
+    def _shapes(self) -> list[Shape]:
+        return self._kind.shapes(self._size, self.classes)
+
+    @property
+    def _temperature(self) -> float:
+        return self.message.temperature / TEMPERATURE_STEPS if self.message.temperature else 1.0
+
+    def _views(self) -> ViewsConfig:
+        message = self.message
+        area = 1 - message.cropped / AREA_STEPS
+        return ViewsConfig(
+            message.epochs, message.seed, area, message.rotation, message.mirrored, MIXES[message.mix]
+        )
