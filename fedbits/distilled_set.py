@@ -117,6 +117,16 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             self.view_labels,
         )
 
+    def bare(self) -> DistilledSet:
+        """The same samples, of which only the classes are learnt."""
+        return DistilledSet(
+            self.spec,
+            self.parameterization,
+            self._class_counts,
+            self.recipe,
+            learning_rate=self.learning_rate,
+        )
+
     def taught(self, view_labels: ViewLabels) -> DistilledSet:
         """The same samples with labels of their views, in place of what they had."""
         return DistilledSet(

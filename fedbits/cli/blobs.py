@@ -61,6 +61,7 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
         "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
+        **(view_rows(facts["view_labels"]) if facts["labels"] == "views" else {}),
         "values": f"{_form(facts)}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
@@ -69,6 +70,18 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
         times = f"{4 * numbers / facts['bytes']:.1f} times these bytes"
         rows["by the paper"] = f"{numbers:,.0f} float32 numbers (SPEED, Eq. 7), {times}"
     return rows
+
+
+def view_rows(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What labels of views are, in words."""
+    size = ", ".join(f"{name} {facts[name]}" for name in ("width", "segment", "levels") if name in facts)
+    mixed = "" if facts["mix"] == "none" else f", {facts['mix']}"
+    return {
+        "views": f"{facts['epochs']:,} of each sample, crops from {facts['least_area']:.0%}{mixed}",
+        "labels": f"{facts['codec']}"
+        + (f" ({size})" if size else "")
+        + f", temperature {facts['temperature']:g}",
+    }
 
 
 def _form(facts: Mapping[str, Any]) -> str:
