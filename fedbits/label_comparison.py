@@ -70,7 +70,7 @@ def compare_codecs(
     students: Students | None = None,
     progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
-    """JSON-able, a row for each codec at each ratio to float16; one that does not fit says so in ``error``."""
+    """JSON-able, a row for each codec at each ratio to float16; where none fits, ``error`` says so."""
     rows = []
     for ratio in ratios:
         for name in names:

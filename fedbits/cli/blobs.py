@@ -78,9 +78,7 @@ def view_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     mixed = "" if facts["mix"] == "none" else f", {facts['mix']}"
     return {
         "views": f"{facts['epochs']:,} of each sample, crops from {facts['least_area']:.0%}{mixed}",
-        "labels": f"{facts['codec']}"
-        + (f" ({size})" if size else "")
-        + f", temperature {facts['temperature']:g}",
+        "labels": facts["codec"] + f" ({size})" * bool(size) + f", temperature {facts['temperature']:g}",
     }
 
 

@@ -44,7 +44,7 @@ _MAKE = """Examples:
 
   fedbits labels make set.fbits --data fashion_mnist --epochs 100 --out labels.npz
 
-  fedbits labels make set.fbits --data cifar10 --teacher resnet18.pt --network torchvision:resnet18 -o labels.npz
+  fedbits labels make set.fbits --data cifar10 --teacher resnet.pt --network torchvision:resnet18
 
 A teacher that was trained is kept by --keep, and taken again by --teacher."""
 _COMPRESS = """Examples:
@@ -315,7 +315,7 @@ def _print_compressed(facts: dict[str, Any]) -> None:
     rows = {
         **view_rows(facts["view_labels"]),
         "labels take": f"{size_text(facts['label_bytes'])}, {facts['ratio']:.1f} times less than float16",
-        "lost": f"{facts['divergence']:.4f} nats a label; {100 * facts['agreement']:.1f} % name the same class",
+        "lost": f"{facts['divergence']:.4f} nats a label; {100 * facts['agreement']:.1f} % name its class",
         "blob": size_text(facts["bytes"]),
     }
     print_table(str(facts["out"]), rows)

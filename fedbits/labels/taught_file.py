@@ -1,4 +1,4 @@
-"""What a teacher said of all views of a set, in a file: to compress it in several ways without asking again."""
+"""What a teacher said of all views of a set, in a file: to compress it in more than one way."""
 
 from __future__ import annotations
 
