@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
 from fedbits.coding.columns import Table, code_table
@@ -20,10 +20,11 @@ from fedbits.labels.views import ViewsConfig
 from fedbits.progress import SILENT, Progress
 
 _PLANNED_ROWS = 1 << 14  # of which labels are coded to compare sizes
-_TRIED = 8  # sizes of a codec, at most
-_MOST_DECLARED = 2.5  # times the bits that there are: entropy coding may save the rest
+_TRIED, _OF_A_GROUP = 12, 4  # sizes of a codec, at most: in all, and of each width and segment
+_MOST_DECLARED = 2.0  # times the bits that there are: entropy coding may save the rest
 _MOST_SHARED = 0.6  # of the bytes, for tensors
 _MIXED = 0.92  # of the bytes that counted symbols take, about what mixed contexts leave
+_HOPEFUL = 1.05  # times the budget: plans beyond come last
 _HALVINGS, _LANDINGS = 12, 7  # of the weight of a bit: planned, and with all labels coded
 
 
@@ -94,7 +95,7 @@ def compress_to(
     if kind is Float16:
         return _pruned(taught, budget)
     plans = list(_plans(taught, kind, budget, seed, progress))
-    for plan in sorted(plans, key=lambda plan: plan.divergence):
+    for plan in sorted(plans, key=lambda plan: (plan.bytes > _HOPEFUL * budget, plan.divergence)):
         found = _landed(taught, plan, budget)
         if found is not None:
             return found
@@ -138,21 +139,32 @@ def _plans(
 
 
 def _sizes(taught: TaughtLabels, kind: type[LabelCodec], budget: int) -> list[CodecConfig]:
-    """Those that may come out near the budget."""
+    """Those that may come out near the budget: of each width and segment, the most levels that may."""
     epochs, samples, classes = taught.probabilities.shape
-    bits = 8 * budget / (epochs * samples)
-    every = [c for c in kind.sizes(classes) if _shared(kind, c, classes) <= _MOST_SHARED * budget]
-    every.sort(key=lambda config: declared_bits(config, classes, kind))
-    declared = [declared_bits(config, classes, kind) for config in every]
-    first, last = np.searchsorted(declared, [0.7 * bits, _MOST_DECLARED * bits])
-    chosen = every[min(first, max(0, len(every) - 1)) : max(last, first + 1)]
-    places = np.linspace(0, len(chosen) - 1, min(_TRIED, len(chosen))).round().astype(int)
-    return [chosen[place] for place in sorted(set(places.tolist()))] if chosen else []
+    most = _MOST_DECLARED * 8 * budget / (epochs * samples)
+    groups: dict[tuple[int, int], list[tuple[float, CodecConfig]]] = {}
+    for config in kind.sizes(classes):
+        declared = declared_bits(config, classes, kind)
+        if declared <= most and _shared(kind, config, classes) <= _MOST_SHARED * budget:
+            groups.setdefault((config.width, config.segment), []).append((declared, config))
+    best = [found for group in groups.values() for found in _spread(group, most)]
+    return [config for _, config in sorted(best, key=_declared)[-_TRIED:]]
+
+
+def _spread(group: list[tuple[float, CodecConfig]], most: float) -> list[tuple[float, CodecConfig]]:
+    """A few sizes of a group, from about a fifth of ``most`` bits upwards."""
+    ordered = sorted(group, key=_declared)
+    likely = [found for found in ordered if found[0] >= most / 5] or ordered[-1:]
+    return likely[:: -(-len(likely) // _OF_A_GROUP)]
+
+
+def _declared(found: tuple[float, CodecConfig]) -> float:
+    return found[0]
 
 
 def _shared(kind: type[LabelCodec], config: CodecConfig, classes: int) -> float:
     """About how many bytes tensors take."""
-    return sum(float(np.prod(shape)) for shape in kind.shapes(config, classes)) * 0.8
+    return sum(math.prod(shape) for shape in kind.shapes(config, classes)) * 0.8
 
 
 def _priced(sample: TaughtLabels, codec: LabelCodec, side: int, budget: float, share: float) -> _Plan:

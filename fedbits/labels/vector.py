@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log2
@@ -32,7 +32,7 @@ _SWEEPS = 4  # over all columns, at most, that make codes better
 _PRICING = 4  # rounds in which prices and codes follow each other
 _PRIOR = 0.02  # of a code, in counts
 _REVIVED = 0.8  # share of the steps in which dead codes are revived
-_CLUSTERED, _CLUSTERING = 1 << 14, 10  # segments, and rounds, of the codebook's start
+_CLUSTERED, _CLUSTERING = 1 << 14, 20  # segments, and rounds, of the codebook's start
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class FitConfig:
     """How encoder, codebook and decoder are trained; α and β are those of Eq. 7."""
 
     steps: int = 400
-    batch: int = 1024
-    learning_rate: float = 3e-3
+    batch: int = 512
+    learning_rate: float = 1e-2
+    rounds: int = 20
+    polishing: int = 20
     alpha: float = 1.0
     beta: float = 0.25
     revival: int = 50  # steps, after which codes that nothing became are put where segments are
@@ -124,19 +126,7 @@ class Vector(LabelCodec):
         return torch.cdist(segments, self.codebook).argmin(2)
 
     def _refined(self, rows: Tensor, codes: Tensor, prices: Tensor | None) -> Tensor:
-        """``prices`` ``[columns, levels]`` or ``[columns, rows, levels]``."""
-        rest = rows - self._sums(codes)
-        for _ in range(_SWEEPS):
-            before = codes.clone()
-            for column in range(codes.shape[1]):
-                part = self.part(column)
-                rest += part[codes[:, column]]
-                costs = part.square().sum(1) - 2 * rest @ part.T
-                codes[:, column] = (costs if prices is None else costs + prices[column]).argmin(1)
-                rest -= part[codes[:, column]]
-            if torch.equal(codes, before):
-                break
-        return codes
+        return refined(codes, self.part, rows - self._sums(codes), prices)
 
     def _sums(self, codes: Tensor) -> Tensor:
         """What codes ``[rows, columns]`` add up to."""
@@ -180,8 +170,9 @@ class VectorAutoencoder(Vector):
     @classmethod
     def sizes(cls, classes: int) -> Iterator[CodecConfig]:
         for segment in _segment_sizes(classes):
-            width = -(-classes // segment) * segment
-            yield from (CodecConfig(cls.name, width, segment, 1 << k) for k in range(1, 13))
+            segments = -(-classes // segment)
+            for size in (segment, 2 * segment) if segments > 1 else (segment,):
+                yield from (CodecConfig(cls.name, segments * size, size, 1 << k) for k in range(1, 13))
 
     @classmethod
     def fit(cls, config: CodecConfig, labels: Tensor, seed: int) -> Self:
@@ -250,6 +241,8 @@ class _Autoencoder(nn.Module):
 
     def fit(self, rows: Tensor, how: FitConfig, seed: int) -> None:
         """Descend Eq. 7; then the decoder that is best for the codes that came out."""
+        if self.encoder.shape[1] == self._segment:
+            return  # of a single segment, the codebook of clusters is what descent would end at
         optimizer = torch.optim.Adam(self.parameters(), how.learning_rate)
         used = torch.zeros(len(self.codebook), dtype=torch.bool)
         for step in range(how.steps):
@@ -265,9 +258,33 @@ class _Autoencoder(nn.Module):
             if (step + 1) % how.revival == 0 and step < how.steps * _REVIVED:
                 self._revive(~used, batch, generator)
                 used.zero_()
+        self._polish(rows, how)
+
+    def _polish(self, rows: Tensor, how: FitConfig) -> None:
+        """Codes, decoder and codebook made better in turn (ours).
+
+        Codes are no longer the nearest of each segment but those that are best together, as in additive
+        quantisation (Babenko and Lempitsky, 2014); so an encoder is no longer needed.
+        """
+        optimizer = torch.optim.Adam([self.codebook, self.decoder], how.learning_rate / 3)
         with torch.no_grad():
-            quantised = self.codebook[self._codes(rows @ self.encoder)].flatten(1)
-            self.decoder.copy_(torch.linalg.lstsq(quantised, rows, driver="gelsd").solution)
+            codes = self._codes(rows @ torch.linalg.pinv(self.decoder))
+        for _ in range(how.rounds):
+            with torch.no_grad():
+                codes = refined(codes, self._part, rows - self._sums(codes))
+                quantised = self.codebook[codes].flatten(1)
+                self.decoder.copy_(torch.linalg.lstsq(quantised, rows, driver="gelsd").solution)
+            for _ in range(how.polishing):
+                loss = (self._sums(codes) - rows).square().sum(1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    def _part(self, column: int) -> Tensor:
+        return self.codebook @ self.decoder[column * self._segment : (column + 1) * self._segment]
+
+    def _sums(self, codes: Tensor) -> Tensor:
+        return self.codebook[codes].flatten(1) @ self.decoder
 
     def _codes(self, latents: Tensor) -> Tensor:
         return torch.cdist(latents.view(len(latents), -1, self._segment), self.codebook).argmin(2)
@@ -288,6 +305,34 @@ class _Autoencoder(nn.Module):
         segments = _segments(batch @ self.encoder, self._segment)
         chosen = torch.randint(len(segments), (int(dead.sum()),), generator=generator)
         self.codebook[dead] = segments[chosen]
+
+
+def refined(
+    codes: Tensor,
+    part: Callable[[int], Tensor],
+    rest: Tensor,
+    prices: Tensor | None = None,
+    sweeps: int = _SWEEPS,
+) -> Tensor:
+    """Better ``codes`` ``[rows, columns]``: each column in turn, given the others.
+
+    Args:
+        part: ``[levels, classes]`` of a column, what each of its codes adds.
+        rest: ``[rows, classes]``, what is left of labels when all that codes add is taken away.
+        prices: ``[columns, levels]`` or ``[columns, rows, levels]``, added to squared distances.
+    """
+    codes, rest = codes.clone(), rest.clone()
+    for _ in range(sweeps):
+        before = codes.clone()
+        for column in range(codes.shape[1]):
+            adds = part(column)
+            rest += adds[codes[:, column]]
+            costs = adds.square().sum(1) - 2 * rest @ adds.T
+            codes[:, column] = (costs if prices is None else costs + prices[column]).argmin(1)
+            rest -= adds[codes[:, column]]
+        if torch.equal(codes, before):
+            break
+    return codes
 
 
 def clustered(segments: Tensor, count: int, generator: torch.Generator) -> Tensor:
