@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,9 @@ from fedbits.data.tensors import TensorData
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import DataError
 from fedbits.fit import check_budget, fit
+from fedbits.labels import CodecConfig
+from fedbits.labels.fitting import compress
+from fedbits.labels.teaching import TeachingConfig
 from fedbits.matching import Setting
 from fedbits.optimise import Optimisation, optimise
 from fedbits.plan import Candidates, make_plan, start
@@ -21,6 +25,8 @@ from fedbits.progress import SILENT, Progress
 from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed
 from fedbits.selection import select
+from fedbits.selection.mosaics import mosaics
+from fedbits.teach import make_teacher, taught_within, teach
 
 
 def distill(
@@ -55,20 +61,53 @@ def distill(
     present = sum(count > 0 for count in data.class_counts())
     ipc = None if recipe.ipc is None else recipe.ipc * present
     limit = None if budget is None else budget.bytes(data.spec, present, ipc)
-    chosen = select(data, recipe.selection, recipe.ipc or max(data.class_counts()), seed)
-    candidates = Candidates(data, chosen, seed)
-    plan = make_plan(candidates, recipe, limit)
+    room = limit
+    if recipe.teaching is not None:
+        extractor = extractor or make_teacher(
+            data, recipe.teaching.teacher, recipe.teaching.views, seed=seed, device=device, progress=progress
+        )
+        if limit is not None and recipe.labels == "views":
+            room = round(limit * (1 - recipe.teaching.share))
+    candidates = _candidates(data, recipe, seed, extractor)
+    plan = make_plan(candidates, recipe, room)
     distilled = start(candidates, plan, recipe)
     starting = copy.deepcopy(distilled)
-    if limit is not None:
-        check_budget(distilled, limit, may_shrink=recipe.ipc is None)
+    if room is not None:
+        check_budget(distilled, room, may_shrink=recipe.ipc is None)
     if recipe.steps:
         setting = Setting(derive_seed(seed, "objective"), torch.device(device), recipe.steps, extractor)
-        run = Optimisation(distilled, data.to(device), recipe, limit, seed, setting)
+        run = Optimisation(distilled, data.to(device), recipe, room, seed, setting)
         settings = checkpoints.fingerprint(
             data, recipe, limit, seed, str(device), checkpoints.weights_digest(extractor)
         )
         optimise(run, progress, checkpoint, settings, resume)
-    if limit is None:
+    if room is not None:
+        distilled = fit(distilled, starting, candidates, room, may_grow=recipe.ipc is None)
+    if recipe.labels != "views" or recipe.teaching is None or extractor is None:
         return distilled
-    return fit(distilled, starting, candidates, limit, may_grow=recipe.ipc is None)
+    return _taught(distilled, extractor, recipe.teaching, limit, seed, progress)
+
+
+def _candidates(data: TensorData, recipe: Recipe, seed: int, teacher: nn.Module | None) -> Candidates:
+    """What a set may start from, in the recipe's order."""
+    if recipe.source == "mosaics" and teacher is not None:
+        made = mosaics(data, teacher, derive_seed(seed, "mosaics"))
+        return Candidates(made, made.class_indices(), seed)
+    chosen = select(data, recipe.selection, recipe.ipc or max(data.class_counts()), seed)
+    return Candidates(data, chosen, seed)
+
+
+def _taught(
+    distilled: DistilledSet,
+    teacher: nn.Module,
+    config: TeachingConfig,
+    limit: int | None,
+    seed: int,
+    progress: Progress,
+) -> DistilledSet:
+    """``distilled`` with the teacher's labels of its views; without a limit, as float16."""
+    views = replace(config.views, seed=derive_seed(seed, "views") % (1 << 32))
+    taught = teach(distilled, teacher, views, config.temperature, progress)
+    if limit is None:
+        return distilled.taught(compress(taught, CodecConfig("float16"), seed))
+    return taught_within(distilled, taught, config.codec, limit, seed, progress)

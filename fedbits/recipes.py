@@ -8,11 +8,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from fedbits.errors import ConfigError
+from fedbits.labels.teaching import TeachingConfig
 from fedbits.matching import (
     BilevelConfig,
     DistributionConfig,
     GradientConfig,
     ObjectiveConfig,
+    RecoveryConfig,
     RegressionConfig,
     TrajectoryConfig,
 )
@@ -23,7 +25,8 @@ from fedbits.quantization import QuantizerConfig
 from fedbits.selection import SELECTIONS, Selection
 
 FLOAT_BITS = 32
-Labels = Literal["hard", "soft"]
+Labels = Literal["hard", "soft", "views"]
+Source = Literal["samples", "mosaics"]
 Storage = Literal["pixel", "epitome", "latent"]
 
 
@@ -70,7 +73,11 @@ class Recipe:
             λ); of an epitome, weight of the magnitudes of its coefficients (SPEED's λ).
         objective: what the optimisation matches.
         optimizer: how samples move.
-        labels: ``hard`` classes, or ``soft`` labels learned with the samples.
+        labels: ``hard`` classes, ``soft`` labels learned with the samples, or a teacher's labels of ``views``
+            of them.
+        source: what a set starts from: real ``samples``, or ``mosaics`` of crops that the teacher chooses
+            (RDED), in place of ``selection``.
+        teaching: settings of the teacher, and of labels of views.
         storage: what samples are stored as: ``pixel`` values, sparse codes over an ``epitome`` (SPEED), or
             ``latent`` grids of which a small network makes samples (RUO).
         epitome, latent: settings of the two latter; None leaves them to the planner.
@@ -93,6 +100,8 @@ class Recipe:
     objective: ObjectiveConfig = DistributionConfig()  # noqa: RUF009 - frozen
     optimizer: OptimizerConfig = OptimizerConfig()
     labels: Labels = "hard"
+    source: Source = "samples"
+    teaching: TeachingConfig | None = None
     overfill: float = 1.0
     ipc: int | None = None
     bits: int | None = None
@@ -123,8 +132,18 @@ class Recipe:
             raise ConfigError(
                 f"unknown selection {self.selection!r}: expected one of {', '.join(SELECTIONS)}"
             )
-        if self.labels not in ("hard", "soft"):
-            raise ConfigError(f"labels are {self.labels!r}: expected hard or soft")
+        self._check_teaching()
+
+    def _check_teaching(self) -> None:
+        for name, choices in (("labels", get_args(Labels)), ("source", get_args(Source))):
+            if getattr(self, name) not in choices:
+                expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: expected {expected}")
+        wanted = self.labels == "views" or self.source == "mosaics"
+        if wanted and self.teaching is None:
+            raise ConfigError("labels of views, and mosaics, need a teacher: give the table [teaching]")
+        if self.teaching is not None and not wanted and not isinstance(self.objective, RecoveryConfig):
+            raise ConfigError("there is a [teaching], but nothing to teach: give labels = 'views'")
 
     def _check_storage(self) -> None:
         if self.storage not in get_args(Storage):
@@ -229,6 +248,24 @@ _RECIPES = (
         "real samples whose mean feature follows that of their class",
         selection="herding",
         quantizer=_BEST_LEVELS,
+    ),
+    Recipe(
+        "rded",
+        "RDED: mosaics of the crops that a teacher finds most typical, and its labels of their views",
+        quantizer=_BEST_LEVELS,
+        labels="views",
+        source="mosaics",
+        teaching=TeachingConfig(),
+    ),
+    Recipe(
+        "sre2l",
+        "SRe2L: samples that recover a teacher's statistics, and its labels of their views",
+        steps=400,
+        quantizer=_LEVELS,
+        objective=RecoveryConfig(),
+        labels="views",
+        teaching=TeachingConfig(),
+        overfill=0.95,
     ),
     Recipe(
         "quadd-cf",

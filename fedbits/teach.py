@@ -11,37 +11,21 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fedbits import evaluate
+from fedbits import container, evaluate
 from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Batch, Labelled, Lesson, TensorData
-from fedbits.errors import ConfigError, DataError
+from fedbits.distilled_set import DistilledSet
+from fedbits.errors import BudgetError, ConfigError, DataError
 from fedbits.files import write_atomic
 from fedbits.labels import Views, ViewsConfig
-from fedbits.labels.fitting import TaughtLabels
+from fedbits.labels.fitting import TaughtLabels, compress_to
+from fedbits.labels.teaching import TeacherConfig
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
 
 _BATCH = 512
 _TORCHVISION = "torchvision:"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what torchvision's weights were trained with
-
-
-@dataclass(frozen=True)
-class TeacherConfig:
-    """What the teacher is, and how it is trained unless its weights are in a file.
-
-    Attributes:
-        network: a name from :mod:`fedbits.networks` (``auto``: the ConvNet, or the MLP for flat samples), or
-            ``torchvision:NAME`` for one of torchvision's own, whose weights must come from a file.
-        width: of the ConvNet and the MLP.
-        steps: batches that it is trained on.
-        weights: a file of weights (a state dictionary), or None to train.
-    """
-
-    network: str = "auto"
-    width: int = 64
-    steps: int = 2000
-    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +108,7 @@ def make_teacher(
             data, evaluate.settled(protocol, data.spec), derive_seed(seed, "teacher")
         )
     if config.weights is not None:
-        load_weights(network, config.weights)
+        load_weights(network, Path(config.weights))
         return network.to(device).eval()
     if not len(data):
         raise DataError(f"there are no samples of {data.spec.name} to train a teacher on")
@@ -156,6 +140,30 @@ def teach(
                 every[epoch, index] = (teacher(seen).float() / temperature).softmax(1).half().cpu()
             task.advance()
     return TaughtLabels(views, temperature, every, distilled.labels)
+
+
+def taught_within(
+    distilled: DistilledSet,
+    taught: TaughtLabels,
+    codec: str,
+    limit: int,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> DistilledSet:
+    """``distilled`` with labels of views by ``codec``, in a blob of at most ``limit`` bytes.
+
+    Raises:
+        BudgetError: samples or labels alone take more.
+    """
+    bare = len(container.encode(distilled.bare()))
+    left = limit - bare
+    while left > 0:
+        found = distilled.taught(compress_to(taught, codec, left, seed, progress))
+        excess = len(container.encode(found)) - limit
+        if excess <= 0:
+            return found
+        left -= excess  # the few bytes by which the message says what the labels are
+    raise BudgetError(f"the budget of {limit:,} bytes leaves nothing for labels: the samples take {bare:,}")
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

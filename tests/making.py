@@ -14,11 +14,14 @@ from fedbits import recipes
 from fedbits.container import encode
 from fedbits.data import DataSpec, TensorData
 from fedbits.distilled_set import DistilledSet
+from fedbits.labels import ViewsConfig
+from fedbits.labels.teaching import TeacherConfig, TeachingConfig
 from fedbits.matching import (
     BilevelConfig,
     DistributionConfig,
     GradientConfig,
     ObjectiveConfig,
+    RecoveryConfig,
     RegressionConfig,
     TrajectoryConfig,
 )
@@ -38,6 +41,9 @@ TINY_LATENT: dict[str, Any] = {
     "context": 8,
     "fit_steps": 10,
 }
+
+
+TINY_TEACHING = TeachingConfig("scalar", views=ViewsConfig(epochs=2), teacher=TeacherConfig(width=4, steps=2))
 
 
 def make_spec(shape: tuple[int, ...], classes: int = 3, dtype: str = "uint8", name: str = "made") -> DataSpec:
@@ -64,6 +70,8 @@ def tiny_recipe(name: str, **settings: Any) -> recipes.Recipe:
     recipe = recipes.get(name)
     if recipe.epitome is not None:
         settings = {"epitome": replace(recipe.epitome, **TINY_EPITOME), "ipc": 2, **settings}
+    if recipe.teaching is not None:
+        settings = {"teaching": TINY_TEACHING, **settings}
     settings = {"steps": 3 if recipe.steps else 0, "objective": _tiny(recipe.objective), **settings}
     return recipes.get(name, **settings)
 
@@ -81,6 +89,8 @@ def _tiny(objective: ObjectiveConfig) -> ObjectiveConfig:
         case RegressionConfig():
             students = StudentsConfig(networks=2, lifetime=4, steps=1, batch=8)
             return replace(objective, width=4, real_batch=4, students=students)
+        case RecoveryConfig():
+            return replace(objective, width=4, steps=2)
         case TrajectoryConfig():
             experts = ExpertConfig(experts=2, epochs=3, batch=8, width=4)
             return TrajectoryConfig(experts, synthetic_steps=2, expert_epochs=1)

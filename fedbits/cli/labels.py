@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +25,12 @@ from fedbits.cli.common import (
     size_text,
     terminal_progress,
 )
-from fedbits.errors import BudgetError, ConfigError
+from fedbits.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedbits.distilled_set import DistilledSet
-    from fedbits.labels import ViewLabels
     from fedbits.labels.fitting import TaughtLabels
+    from fedbits.progress import Progress
 
 EXAMPLES = """Examples:
 
@@ -118,12 +119,13 @@ def make(
         from fedbits.device import pick
         from fedbits.labels import ViewsConfig
         from fedbits.labels.taught_file import write_taught
+        from fedbits.labels.teaching import TeacherConfig
         from fedbits.labels.view_labels import check_temperature
-        from fedbits.teach import TeacherConfig, make_teacher, save_weights, teach
+        from fedbits.teach import make_teacher, save_weights, teach
 
         views = ViewsConfig(epochs, seed, least_area, rotation, mirror, mix)  # type: ignore[arg-type]
         check_temperature(temperature)
-        config = TeacherConfig(network, width, teacher_steps, teacher)
+        config = TeacherConfig(network, width, teacher_steps, None if teacher is None else str(teacher))
         distilled = decode_file(blob)
         check_output(out, blob)
         real = data_sets.load(data, data_root, download)
@@ -168,6 +170,7 @@ def compress(
 ) -> None:
     """Put labels of views, compressed, into a set's blob."""
     with guard():
+        from fedbits import container
         from fedbits.files import write_atomic
         from fedbits.label_comparison import label_facts
         from fedbits.labels.fitting import codec_named
@@ -179,14 +182,18 @@ def compress(
         check_samples(labels, digest, distilled.samples)
         check_output(out, blob, labels)
         started = time.monotonic()
-        limit = _label_bytes(taught, distilled, ratio, size, budget)
-        written, compressed = _compressed(taught, distilled, codec, limit, budget is not None, seed)
+        limit = _Limit.of(taught, distilled, ratio, size, budget)
+        with terminal_progress() as progress:
+            found = limit.taught(distilled, taught, codec, seed, progress)
+        compressed = found.view_labels
+        assert compressed is not None
+        written = container.encode(found)
         write_atomic(out, written)
         facts = {
             **label_facts(taught, compressed),
             **inspect_file(out),
             "out": out,
-            "label_bytes_asked": limit,
+            "bytes_asked": limit.bytes,
             "seconds": round(time.monotonic() - started, 3),
         }
         print_json(facts) if as_json else _print_compressed(facts)
@@ -259,44 +266,42 @@ def _ratio(text: str) -> float:
     return ratio
 
 
-def _label_bytes(
-    taught: TaughtLabels, distilled: DistilledSet, ratio: float | None, size: str | None, budget: str | None
-) -> int:
-    """Bytes for labels; of a budget, what the samples leave."""
-    from fedbits import container
-    from fedbits.budget import Budget
+@dataclass(frozen=True)
+class _Limit:
+    """Bytes that labels may take, or that the ``whole`` blob may."""
 
-    if sum(given is not None for given in (ratio, size, budget)) != 1:
-        raise ConfigError("give one of --ratio, --bytes and --budget")
-    if ratio is not None:
-        return int(taught.float16_bytes / _ratio(str(ratio)))
-    present = sum(count > 0 for count in distilled.class_counts())
-    limit = Budget.parse(size or budget or "").bytes(distilled.spec, present, len(distilled))
-    if size is not None:
-        return limit
-    taken = len(container.encode(distilled.bare()))
-    if limit - taken < 1:
-        raise BudgetError(f"the budget of {limit:,} bytes leaves nothing for labels: samples take {taken:,}")
-    return limit - taken
+    bytes: int
+    whole: bool
 
+    @classmethod
+    def of(
+        cls,
+        taught: TaughtLabels,
+        distilled: DistilledSet,
+        ratio: float | None,
+        size: str | None,
+        budget: str | None,
+    ) -> _Limit:
+        from fedbits.budget import Budget
 
-def _compressed(
-    taught: TaughtLabels, distilled: DistilledSet, codec: str, limit: int, whole: bool, seed: int
-) -> tuple[bytes, ViewLabels]:
-    """The blob, and its labels; ``whole``: the blob may be larger by no more than ``limit`` than without."""
-    from fedbits import container
-    from fedbits.labels.fitting import compress_to
+        if sum(given is not None for given in (ratio, size, budget)) != 1:
+            raise ConfigError("give one of --ratio, --bytes and --budget")
+        if ratio is not None:
+            return cls(int(taught.float16_bytes / _ratio(str(ratio))), False)
+        present = sum(count > 0 for count in distilled.class_counts())
+        asked = Budget.parse(size or budget or "")
+        return cls(asked.bytes(distilled.spec, present, len(distilled)), budget is not None)
 
-    bare = len(container.encode(distilled.bare())) if whole else 0
-    left = limit
-    while True:
-        with terminal_progress() as progress:
-            labels = compress_to(taught, codec, left, seed, progress)
-        written = container.encode(distilled.taught(labels))
-        excess = len(written) - bare - limit
-        if not whole or excess <= 0:
-            return written, labels
-        left -= excess  # the few bytes by which the message says what the labels are
+    def taught(
+        self, distilled: DistilledSet, taught: TaughtLabels, codec: str, seed: int, progress: Progress
+    ) -> DistilledSet:
+        """The set with its labels compressed."""
+        from fedbits.labels.fitting import compress_to
+        from fedbits.teach import taught_within
+
+        if self.whole:
+            return taught_within(distilled, taught, codec, self.bytes, seed, progress)
+        return distilled.taught(compress_to(taught, codec, self.bytes, seed, progress))
 
 
 def _print_made(facts: dict[str, Any]) -> None:

@@ -94,11 +94,14 @@ def compress_to(
     kind = codec_named(name)
     if kind is Float16:
         return _pruned(taught, budget)
-    plans = list(_plans(taught, kind, budget, seed, progress))
-    for plan in sorted(plans, key=lambda plan: (plan.bytes > _HOPEFUL * budget, plan.divergence)):
-        found = _landed(taught, plan, budget)
-        if found is not None:
-            return found
+    likely, smaller = _sizes(taught, kind, budget)
+    plans: list[_Plan] = []
+    for configs in (likely, smaller):
+        plans += _plans(taught, kind, configs, budget, seed, progress)
+        for plan in sorted(plans, key=lambda plan: (plan.bytes > _HOPEFUL * budget, plan.divergence)):
+            found = _landed(taught, plan, budget)
+            if found is not None:
+                return found
     least = min((plan.bytes for plan in plans), default=0.0)
     raise BudgetError(
         f"the labels of {taught.config.epochs} epochs do not fit {budget:,} bytes by {name}: give "
@@ -124,12 +127,18 @@ class _Plan:
 
 
 def _plans(
-    taught: TaughtLabels, kind: type[LabelCodec], budget: int, seed: int, progress: Progress
+    taught: TaughtLabels,
+    kind: type[LabelCodec],
+    configs: list[CodecConfig],
+    budget: int,
+    seed: int,
+    progress: Progress,
 ) -> Iterator[_Plan]:
     """Sizes of the codec, fitted, with what they are expected to take and to lose."""
+    if not configs:
+        return
     sample = taught.first(max(1, min(taught.config.epochs, _PLANNED_ROWS // len(taught.classes))))
     share = taught.config.epochs / sample.config.epochs
-    configs = _sizes(taught, kind, budget)
     with progress.task("planning", len(configs)) as task:
         for config in configs:
             codec = kind.fit(config, sample.rows(), seed)
@@ -138,8 +147,10 @@ def _plans(
             task.advance(note=f"{declared_bits(config, codec.classes, kind):.1f} bits declared")
 
 
-def _sizes(taught: TaughtLabels, kind: type[LabelCodec], budget: int) -> list[CodecConfig]:
-    """Those that may come out near the budget: of each width and segment, the most levels that may."""
+def _sizes(
+    taught: TaughtLabels, kind: type[LabelCodec], budget: int
+) -> tuple[list[CodecConfig], list[CodecConfig]]:
+    """Those that may come out near the budget, a few of each width and segment; and some that are smaller."""
     epochs, samples, classes = taught.probabilities.shape
     most = _MOST_DECLARED * 8 * budget / (epochs * samples)
     groups: dict[tuple[int, int], list[tuple[float, CodecConfig]]] = {}
@@ -147,8 +158,10 @@ def _sizes(taught: TaughtLabels, kind: type[LabelCodec], budget: int) -> list[Co
         declared = declared_bits(config, classes, kind)
         if declared <= most and _shared(kind, config, classes) <= _MOST_SHARED * budget:
             groups.setdefault((config.width, config.segment), []).append((declared, config))
-    best = [found for group in groups.values() for found in _spread(group, most)]
-    return [config for _, config in sorted(best, key=_declared)[-_TRIED:]]
+    best = sorted((found for group in groups.values() for found in _spread(group, most)), key=_declared)
+    likely = [config for _, config in best[-_TRIED:]]
+    every = sorted((found for group in groups.values() for found in group), key=_declared)
+    return likely, [config for _, config in every if config not in likely][:_OF_A_GROUP]
 
 
 def _spread(group: list[tuple[float, CodecConfig]], most: float) -> list[tuple[float, CodecConfig]]:

@@ -9,6 +9,7 @@ from fedbits.matching.base import Objective, Setting, Synthetic
 from fedbits.matching.bilevel import BilevelConfig, BilevelMatching
 from fedbits.matching.distribution import DistributionConfig, DistributionMatching
 from fedbits.matching.gradient import GradientConfig, GradientMatching
+from fedbits.matching.recovery import Recovery, RecoveryConfig
 from fedbits.matching.regression import RegressionConfig, RegressionMatching
 from fedbits.matching.trajectory import TrajectoryConfig, TrajectoryMatching
 
@@ -22,6 +23,8 @@ __all__ = [
     "GradientMatching",
     "Objective",
     "ObjectiveConfig",
+    "Recovery",
+    "RecoveryConfig",
     "RegressionConfig",
     "RegressionMatching",
     "Setting",
@@ -31,13 +34,16 @@ __all__ = [
     "build",
 ]
 
-ObjectiveConfig = DistributionConfig | GradientConfig | TrajectoryConfig | BilevelConfig | RegressionConfig
+ObjectiveConfig = (
+    DistributionConfig | GradientConfig | TrajectoryConfig | BilevelConfig | RegressionConfig | RecoveryConfig
+)
 
 # By the name that recipes give them: the settings, and what is made of them.
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], Callable[[Any, Setting], Objective]]] = {
     "bilevel": (BilevelConfig, BilevelMatching),
     "distribution": (DistributionConfig, DistributionMatching),
     "gradient": (GradientConfig, GradientMatching),
+    "recovery": (RecoveryConfig, Recovery),
     "regression": (RegressionConfig, RegressionMatching),
     "trajectory": (TrajectoryConfig, TrajectoryMatching),
 }
