@@ -1,0 +1,320 @@
+"""The other end: publishing, fetching, listing and watching from Python, however often calls break."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from grpc import aio
+
+import fedbits
+from fedbits.errors import ConfigError, MismatchError
+from fedbits.wire import exchange_pb2 as pb
+from nodes.exchange import rpc
+from nodes.exchange.credentials import Credentials
+from nodes.exchange.downloads import Download
+from nodes.exchange.identity import UNNAMED, check_name
+from nodes.exchange.refusals import TEMPORARY, Reason, RefusedError, UnreachableError
+
+T = TypeVar("T")
+
+_HELLO_SECONDS = 20.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_OPTIONS = (
+    ("grpc.max_receive_message_length", rpc.REPLY_LIMIT),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 3000),
+    *rpc.KEEPALIVE,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """An exchange, and how to call it.
+
+    Attributes:
+        node: one's own name where there are no certificates to say it.
+        patience: seconds for which a call that fails for now is tried again, from the last sign of life on.
+    """
+
+    address: str
+    credentials: Credentials
+    node: str = UNNAMED
+    patience: float = 30.0
+
+    def __post_init__(self) -> None:
+        self.credentials.check(self.address)
+        check_name(self.node)
+
+
+class ExchangeClient:
+    """``async with ExchangeClient(target) as client: ...``, one connection.
+
+    Attributes:
+        hello: what the exchange has said of itself.
+
+    Raises:
+        UnreachableError: nothing answers in time, or not as an exchange would.
+        MismatchError: the exchange speaks another protocol.
+        RefusedError: the exchange does not want the call, and says why.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.hello = pb.HelloReply()
+
+    async def __aenter__(self) -> ExchangeClient:
+        target = self.target
+        if target.credentials.insecure:
+            options = (*_OPTIONS, ("grpc.enable_http_proxy", 0))
+            self._channel = aio.insecure_channel(target.address, options)
+            named = (rpc.NODE_KEY, target.node)
+        else:
+            self._channel = aio.secure_channel(target.address, target.credentials.channel(), _OPTIONS)
+            named = None
+        self._calls = rpc.Stub(self._channel).calls
+        self._metadata = tuple(filter(None, (named, (rpc.PROTOCOL_KEY, str(rpc.PROTOCOL)))))
+        try:
+            self.hello = await self._persist(self._greet)
+        except BaseException:
+            await self._channel.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._channel.close()
+
+    # -------------------------------------------------------------------------------------------- methods
+
+    async def publish(self, source: Path | bytes, parents: Sequence[bytes] = ()) -> pb.Entry:
+        """Publish a blob; returns once it is stored for good, or was before.
+
+        Args:
+            source: a file, which must not change meanwhile, or the bytes.
+            parents: SHA-256 of the sets that it was made from.
+        """
+        blob = _Source.of(source)
+        if blob.size > self.hello.blob_bytes:
+            raise ConfigError(
+                f"the blob has {blob.size:,} bytes, and the exchange takes at most {self.hello.blob_bytes:,}"
+            )
+        announcement = pb.Announcement(sha256=blob.sha256, size=blob.size, parents=parents)
+        return await self._persist(lambda moved: self._publish_once(blob, announcement, moved))
+
+    async def fetch(self, digest: bytes, path: Path) -> pb.Entry:
+        """Bring a set to the file ``path``, which is whole or not there; goes on where another try ended."""
+        download = Download(path, digest)
+        return await self._persist(lambda moved: self._fetch_once(download, moved))
+
+    async def sets(self, asked: pb.ListRequest | None = None) -> AsyncIterator[pb.Entry]:
+        """The sets that are there and chosen, in the order of their numbers."""
+        page, request = pb.ListReply(more=True), pb.ListRequest()
+        request.CopyFrom(asked or request)
+        while page.more:
+            page = await self._persist(lambda _: self._calls["List"](request, metadata=self._metadata))
+            for entry in page.entries:
+                yield entry
+                request.after = entry.sequence
+
+    async def watch(self, asked: pb.ListRequest | None = None) -> AsyncIterator[pb.Entry]:
+        """The same, and then those that are published, without an end; goes on after a connection broke."""
+        request, failing = pb.ListRequest(), _Patience(self.target.patience)
+        request.CopyFrom(asked or request)
+        while True:
+            call = self._calls["Watch"](request, metadata=self._metadata)
+            try:
+                async for entry in call:
+                    yield entry
+                    request.after = entry.sequence
+                    failing.moved()
+            except aio.AioRpcError as error:
+                await failing.pause(_meaning(error, self.target.address))
+            finally:
+                call.cancel()
+
+    async def find(self, prefix: str) -> pb.Entry:
+        """The one set whose SHA-256 starts with ``prefix``, in hexadecimal.
+
+        Raises:
+            ConfigError: there is none, or there are several.
+        """
+        found = [entry async for entry in self.sets(pb.ListRequest(digest_prefix=prefix.lower()))]
+        if len(found) != 1:
+            many = f"{len(found):,} sets have" if found else "no set has"
+            raise ConfigError(f"{many} a SHA-256 that starts with {prefix!r}: see 'fedbits exchange list'")
+        return found[0]
+
+    # ------------------------------------------------------------------------------------------- one call
+
+    async def _greet(self, moved: Callable[[], None]) -> pb.HelloReply:
+        request = pb.HelloRequest(
+            oldest_protocol=rpc.PROTOCOL, newest_protocol=rpc.PROTOCOL, version=fedbits.__version__
+        )
+        reply = await self._calls["Hello"](
+            request, metadata=self._metadata, timeout=min(_HELLO_SECONDS, max(self.target.patience, 1.0))
+        )
+        if reply.protocol != rpc.PROTOCOL or reply.chunk_bytes == 0:
+            raise UnreachableError(
+                f"what answers at {self.target.address} is not an exchange that fedbits knows"
+            )
+        return reply
+
+    async def _publish_once(
+        self, blob: _Source, announcement: pb.Announcement, moved: Callable[[], None]
+    ) -> pb.Entry:
+        call = self._calls["Publish"](metadata=self._metadata)
+        try:
+            await call.write(pb.PublishRequest(announcement=announcement))
+            reply = await self._answer(call)
+            if reply.WhichOneof("part") == "offset":
+                moved()
+                await self._send(call, blob, reply.offset, moved)
+                await call.done_writing()
+                reply = await self._answer(call)
+        except asyncio.InvalidStateError:  # the exchange has ended the call while we were writing
+            await _ended(call)
+        finally:
+            call.cancel()
+        return reply.entry
+
+    async def _send(self, call: Any, blob: _Source, offset: int, moved: Callable[[], None]) -> None:
+        while offset < blob.size:
+            chunk = await asyncio.to_thread(blob.read, offset, min(self.hello.chunk_bytes, rpc.CHUNK))
+            await call.write(pb.PublishRequest(chunk=chunk))
+            offset += len(chunk)
+            moved()
+
+    async def _fetch_once(self, download: Download, moved: Callable[[], None]) -> pb.Entry:
+        offset = await asyncio.to_thread(download.start)
+        request = pb.FetchRequest(sha256=download.digest, offset=offset)
+        call = self._calls["Fetch"](request, metadata=self._metadata)
+        try:
+            entry = (await self._answer(call)).entry
+            while download.size < entry.size:
+                await asyncio.to_thread(download.append, (await self._answer(call)).chunk, entry.size)
+                moved()
+        finally:
+            call.cancel()
+            download.pause()
+        await asyncio.to_thread(download.finish)
+        return entry
+
+    @staticmethod
+    async def _answer(call: Any) -> Any:
+        reply = await call.read()
+        if reply is aio.EOF:
+            await _ended(call)
+        return reply
+
+    # ------------------------------------------------------------------------------------------ many calls
+
+    async def _persist(self, attempt: Callable[[Callable[[], None]], Awaitable[T]]) -> T:
+        """The result of ``attempt``, which is made again while what stands in its way may pass."""
+        failing, spoilt = _Patience(self.target.patience), 0
+        while True:
+            try:
+                return await attempt(failing.moved)
+            except aio.AioRpcError as error:
+                meaning = _meaning(error, self.target.address)
+            except RefusedError as error:
+                meaning = error
+            if isinstance(meaning, RefusedError) and meaning.reason is Reason.WRONG_DIGEST and not spoilt:
+                spoilt += 1  # by a beginning that was left by another try; both ends have forgotten it now
+                continue
+            await failing.pause(meaning)
+
+
+class _Patience:
+    """How long to go on trying: for some seconds after the last time that something moved."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.moved()
+
+    def moved(self) -> None:
+        self._last, self._pause = time.monotonic(), _FIRST_PAUSE
+
+    async def pause(self, meaning: Exception) -> None:
+        """Wait for a while, longer each time; raises ``meaning`` if it will not pass, or patience ended."""
+        passes = isinstance(meaning, UnreachableError) or (
+            isinstance(meaning, RefusedError) and meaning.reason in TEMPORARY
+        )
+        if not passes or time.monotonic() + self._pause > self._last + self._seconds:
+            raise meaning
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A blob to be sent: in memory, or in a file that is read as it goes."""
+
+    content: Path | bytes
+    size: int
+    sha256: bytes
+
+    @classmethod
+    def of(cls, content: Path | bytes) -> _Source:
+        if isinstance(content, bytes):
+            return cls(content, len(content), hashlib.sha256(content).digest())
+        try:
+            with content.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                return cls(content, file.tell(), digest)
+        except OSError as error:
+            raise ConfigError(f"cannot read {content}: {error.strerror}") from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        if isinstance(self.content, bytes):
+            return self.content[offset : offset + size]
+        try:
+            with self.content.open("rb") as file:
+                file.seek(offset)
+                chunk = file.read(size)
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.content}: {error.strerror}") from error
+        if not chunk:
+            raise ConfigError(f"{self.content} has become shorter while it was read: publish it again")
+        return chunk
+
+
+async def _ended(call: Any) -> None:
+    """Raise what a call ended with."""
+    raise aio.AioRpcError(
+        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+    )
+
+
+def _meaning(error: aio.AioRpcError, address: str) -> Exception:
+    """What a failed call means to the one who made it."""
+    told = dict(error.trailing_metadata() or ()).get(rpc.REASON_KEY)
+    details = " ".join((error.details() or "").split())[:300]
+    if told in set(Reason):
+        reason = Reason(str(told))
+        kind = MismatchError if reason is Reason.PROTOCOL else None
+        return kind(details) if kind else RefusedError(reason, details)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return MismatchError(
+            f"what answers at {address} is not an exchange, or not one that this fedbits knows"
+        )
+    if error.code() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    ):
+        return UnreachableError(
+            f"no exchange answers at {address} ({details}): is it running, is the address right, and are the "
+            "certificates of both ends valid and of the same authority?"
+        )
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # by grpc itself: too many calls at once
+        return RefusedError(Reason.BUSY)
+    return UnreachableError(
+        f"the exchange at {address} does not answer as it should: {error.code().name}: {details}"
+    )
