@@ -131,7 +131,7 @@ def serve(
     ] = 1,
     decode_memory: Annotated[
         str, typer.Option("--decode-memory", help="Memory that decoding one blob may take.")
-    ] = "1GiB",
+    ] = "2GiB",
     decode_time: Annotated[
         str, typer.Option("--decode-time", help="CPU time that decoding one blob may take.")
     ] = "3m",

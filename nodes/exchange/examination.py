@@ -33,7 +33,7 @@ class ExaminationLimits:
         elements: numbers in all samples of a blob; decoding takes at most 8 bytes for each.
     """
 
-    memory: int = 1 << 30
+    memory: int = 2 << 30
     seconds: float = 180.0
     elements: int = 1 << 26
 

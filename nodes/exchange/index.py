@@ -138,9 +138,10 @@ class Index:
     def outdated(self, before_ms: int | None, newest: int | None) -> list[tuple[bytes, int, str]]:
         """Digest, bytes and node of sets published before ``before_ms``, or not among a node's ``newest``."""
         statement = (
-            "SELECT sha256, size, node FROM (SELECT sha256, size, node, published_ms, row_number() OVER "
-            "(PARTITION BY node ORDER BY sequence DESC) AS place FROM sets WHERE removed_ms IS NULL) "
-            "WHERE published_ms < ? OR place > ?"
+            "SELECT sha256, size, node FROM (SELECT sequence, sha256, size, node, published_ms, "
+            "row_number() OVER (PARTITION BY node ORDER BY sequence DESC) AS place "
+            "FROM sets WHERE removed_ms IS NULL) "
+            "WHERE published_ms < ? OR place > ? ORDER BY sequence"
         )
         return self._rows.execute(statement, (before_ms or 0, newest or 1 << 62)).fetchall()
 

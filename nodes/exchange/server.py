@@ -73,7 +73,8 @@ class ExchangeServer:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        settings, stack, threads = self.settings, self._stack, Threads()
+        settings, stack = self.settings, self._stack
+        self._threads = threads = Threads()
         stack.callback(threads.close)
         access = Access(settings.access)
         self._store = store = await threads.index(Store, settings.storage)
@@ -119,7 +120,7 @@ class ExchangeServer:
             traffic.calls_per_node,
             Counter(),
         )
-        self._housekeeping(threads)
+        self._housekeeping()
         self._serve_metrics()
         await self._listen(service.handlers(desk, publisher, reader), committer)
 
@@ -162,13 +163,13 @@ class ExchangeServer:
             self._stack.callback(server.server_close)
             self._stack.callback(server.shutdown)
 
-    def _housekeeping(self, threads: Threads) -> None:
-        """Every so often, remove what is not to be kept any longer."""
+    def _housekeeping(self) -> None:
+        """Keep house every so often."""
 
         async def work() -> None:
             while True:
                 try:
-                    await self._keep_house(threads)
+                    await self.keep_house()
                 except Exception:  # a full disk, say; the next time it may work
                     logger.exception("housekeeping failed")
                 await asyncio.sleep(_HOUSEKEEPING_SECONDS)
@@ -181,10 +182,11 @@ class ExchangeServer:
 
         self._stack.push_async_callback(end)
 
-    async def _keep_house(self, threads: Threads) -> None:
+    async def keep_house(self) -> None:
+        """Remove what is not to be kept any longer."""
         self._space.forget_old()
         if self.settings.retention.limited:
-            for digest, size, node in await threads.index(self._store.expire, self.settings.retention):
+            for digest, size, node in await self._threads.index(self._store.expire, self.settings.retention):
                 self._space.removed(node, size)
                 self.metrics.removed.inc()
                 logger.info("removed", extra={"facts": {"digest": digest.hex(), "node": node, "bytes": size}})
