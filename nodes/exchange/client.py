@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -178,11 +179,18 @@ class ExchangeClient:
                 await self._send(call, blob, reply.offset, moved)
                 await call.done_writing()
                 reply = await self._answer(call)
+            await self._over(call)
         except asyncio.InvalidStateError:  # the exchange has ended the call while we were writing
             await _ended(call)
         finally:
             call.cancel()
         return reply.entry
+
+    @staticmethod
+    async def _over(call: Any) -> None:
+        """Wait for the end of a call that gave all that was asked for: both sides then see it end well."""
+        with contextlib.suppress(aio.AioRpcError):
+            await call.read()
 
     async def _send(self, call: Any, blob: _Source, offset: int, moved: Callable[[], None]) -> None:
         while offset < blob.size:
@@ -200,6 +208,7 @@ class ExchangeClient:
             while download.size < entry.size:
                 await asyncio.to_thread(download.append, (await self._answer(call)).chunk, entry.size)
                 moved()
+            await self._over(call)
         finally:
             call.cancel()
             download.pause()

@@ -80,6 +80,8 @@ class Examiners:
             if self._closing:
                 raise RefusedError(Reason.SHUTDOWN)
             reply = await self._ask(process, {"path": str(path), "sha256": digest.hex(), "size": size})
+            if reply["leaves"]:
+                await self._end(process)
         except RefusedError:
             await self._end(process)
             raise
@@ -91,26 +93,21 @@ class Examiners:
         return dict(reply["facts"])
 
     async def _ask(self, process: _Process, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer of a process, or what it died of."""
-        line = b""
-        for _ in range(2):  # one that has ended in between, as its memory was used up, is started anew
-            if process.ended:
-                await self._start(process)
-            try:
-                async with asyncio.timeout(4 * self._limits.seconds):
-                    line = await process.ask(json.dumps(question).encode())
-            except TimeoutError:
-                raise RefusedError(Reason.DECODE_TIME) from None
-            if line:
-                return dict(json.loads(line))
-            code = await process.wait()
-            if self._closing:
-                raise RefusedError(Reason.SHUTDOWN)
-            if code != 0:
-                logger.error("an examiner died", extra={"facts": {"code": code, **question}})
-                died_of_time = code == -signal.SIGXCPU
-                raise RefusedError(Reason.DECODE_TIME if died_of_time else Reason.DECODER_DIED)
-        raise RefusedError(Reason.DECODER_DIED)
+        """The answer of a process, or what it died of; one that has ended before is started anew."""
+        if process.ended:
+            await self._start(process)
+        try:
+            async with asyncio.timeout(4 * self._limits.seconds):
+                line = await process.ask(json.dumps(question).encode())
+        except TimeoutError:
+            raise RefusedError(Reason.DECODE_TIME) from None
+        if line:
+            return dict(json.loads(line))
+        code = await process.wait()
+        if self._closing:
+            raise RefusedError(Reason.SHUTDOWN)
+        logger.error("an examiner died", extra={"facts": {"code": code, **question}})
+        raise RefusedError(Reason.DECODE_TIME if code == -signal.SIGXCPU else Reason.DECODER_DIED)
 
     async def _started(self) -> _Process:
         process = _Process()

@@ -1,8 +1,9 @@
 """The process that decodes what others have sent: one blob at a time, under limits that the system enforces.
 
 ``python -m nodes.exchange.examiner LIMITS`` reads one JSON object a line, ``{"path", "sha256", "size"}``, and
-answers each with one line: ``{"facts": {...}}`` or ``{"reason": "..."}``. It reads files only; the system
-lets it write none. See :mod:`nodes.exchange.examination` for the other end.
+answers each with one line: ``{"facts": {...}}`` or ``{"reason": "..."}``, and with ``"leaves"``, whether it is
+not to be asked again. It reads files only; the system lets it write none. The other end is
+:mod:`nodes.exchange.examination`.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def main() -> None:
     for line in sys.stdin:
         _allow_seconds(limits["seconds"])
         reply = examine(json.loads(line), limits["elements"])
-        print(json.dumps(reply), file=replies, flush=True)
-        if reply.get("reason") == "decode_memory" or _address_space() > base + limits["memory"] // 2:
-            return  # the next one finds a fresh process, not what this one has left of its memory
+        # The next blob must find a fresh process, not what this one has left of its memory.
+        used_up = reply.get("reason") == "decode_memory" or _address_space() > base + limits["memory"] // 2
+        print(json.dumps({**reply, "leaves": used_up}), file=replies, flush=True)
 
 
 def examine(asked: dict[str, Any], elements: int) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def starts(examiners: Examiners) -> float:
 def test_what_a_blob_may_cost(
     loop: Loop, start: Callable[..., Examiners], tmp_path: Path, blobs: list[bytes]
 ) -> None:
-    examiners = start(memory=96 << 20, seconds=0.1)
-    greedy = noise(6000, 64, 0)  # 3 MB that stand for 24 million numbers
+    examiners = start(memory=192 << 20, seconds=0.1)
+    greedy = noise(16000, 64, 0)  # 8 MB that stand for 65 million numbers
     assert refusal(loop, examiners, greedy, tmp_path) is Reason.DECODE_MEMORY
-    slow = noise(4000, 64, 1)  # coded one symbol after the other
+    slow = noise(4000, 64, 0)
     assert refusal(loop, examiners, slow, tmp_path) is Reason.DECODE_TIME
     assert examine(loop, examiners, blobs[0], tmp_path)["samples"] == 6
     assert starts(examiners) == 3  # each has found a fresh process
