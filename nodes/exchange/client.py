@@ -26,13 +26,14 @@ from nodes.exchange.refusals import TEMPORARY, Reason, RefusedError, Unreachable
 T = TypeVar("T")
 
 _HELLO_SECONDS = 20.0
+_START = 5  # bytes of a blob that say its format
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", rpc.REPLY_LIMIT),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3000),
-    *rpc.KEEPALIVE,
+    *rpc.CONNECTION,
 )
 
 
@@ -105,6 +106,11 @@ class ExchangeClient:
         if blob.size > self.hello.blob_bytes:
             raise ConfigError(
                 f"the blob has {blob.size:,} bytes, and the exchange takes at most {self.hello.blob_bytes:,}"
+            )
+        if blob.format > self.hello.newest_format:
+            raise MismatchError(
+                f"the blob has format version {blob.format}, and the exchange (fedbits {self.hello.version}) "
+                f"reads versions up to {self.hello.newest_format}: update it"
             )
         announcement = pb.Announcement(sha256=blob.sha256, size=blob.size, parents=parents)
         return await self._persist(lambda moved: self._publish_once(blob, announcement, moved))
@@ -263,20 +269,23 @@ class _Patience:
 
 @dataclass(frozen=True)
 class _Source:
-    """A blob to be sent: in memory, or in a file that is read as it goes."""
+    """A blob to be sent, in memory or in a file that is read as it goes; ``format`` is 0 if it is no blob."""
 
     content: Path | bytes
     size: int
     sha256: bytes
+    format: int
 
     @classmethod
     def of(cls, content: Path | bytes) -> _Source:
         if isinstance(content, bytes):
-            return cls(content, len(content), hashlib.sha256(content).digest())
+            return cls(content, len(content), hashlib.sha256(content).digest(), _format(content))
         try:
             with content.open("rb") as file:
+                start = file.read(_START)
+                file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").digest()
-                return cls(content, file.tell(), digest)
+                return cls(content, file.tell(), digest, _format(start))
         except OSError as error:
             raise ConfigError(f"cannot read {content}: {error.strerror}") from error
 
@@ -292,6 +301,11 @@ class _Source:
         if not chunk:
             raise ConfigError(f"{self.content} has become shorter while it was read: publish it again")
         return chunk
+
+
+def _format(start: bytes) -> int:
+    """The version of a blob's format, after its magic bytes: see docs/format.md, section 2."""
+    return start[4] if start[:4] == b"FBIT" and len(start) >= _START else 0
 
 
 async def _ended(call: Any) -> None:
@@ -324,6 +338,7 @@ def _meaning(error: aio.AioRpcError, address: str) -> Exception:
         )
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # by grpc itself: too many calls at once
         return RefusedError(Reason.BUSY)
+    # Among these, what grpc makes of a call that was refused in the middle of a chunk: the next says why.
     return UnreachableError(
         f"the exchange at {address} does not answer as it should: {error.code().name}: {details}"
     )

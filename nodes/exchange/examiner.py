@@ -1,8 +1,8 @@
 """The process that decodes what others have sent: one blob at a time, under limits that the system enforces.
 
-``python -m nodes.exchange.examiner LIMITS`` reads one JSON object a line, ``{"path", "sha256", "size"}``, and
-answers each with one line: ``{"facts": {...}}`` or ``{"reason": "..."}``, and with ``"leaves"``, whether it is
-not to be asked again. It reads files only; the system lets it write none. The other end is
+``python -m nodes.exchange.examiner LIMITS`` reads one JSON object a line, ``{"path", "sha256", "size"}``. It
+answers each with one line: ``{"facts": {...}}`` or ``{"reason": "..."}``, and ``"leaves"``, whether it is not
+to be asked again. It reads files only; the system lets it write none. The other end is
 :mod:`nodes.exchange.examination`.
 """
 

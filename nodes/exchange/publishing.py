@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
@@ -28,7 +29,12 @@ _SPOILT = frozenset(Reason) - {Reason.FAILED, Reason.DISK_FULL, Reason.BUSY, Rea
 
 @dataclass(frozen=True)
 class Publisher:
-    """The method ``Publish``; ``blob_bytes`` is the largest blob that it takes."""
+    """The method ``Publish``.
+
+    Attributes:
+        blob_bytes: of the largest blob that it takes.
+        least_rate: bytes a second that an upload must have on the whole.
+    """
 
     store: Store
     threads: Threads
@@ -40,6 +46,7 @@ class Publisher:
     turns: Turns
     finishing: Finishing
     blob_bytes: int
+    least_rate: int
 
     async def publish(self, _: object, call: Call) -> None:
         """Serve one call."""
@@ -86,12 +93,21 @@ class Publisher:
                 self.space.drop(key)
             offset = self.space.arrived(key)
             call.facts["resumed_at"] = offset
-            await call.write(pb.PublishReply(offset=offset))
-            while offset < announced.size:
-                chunk = await self._chunk(call, announced.size - offset)
-                await self._append(key, offset, chunk)
-                offset += len(chunk)
-                self.metrics.received.inc(len(chunk))
+            try:
+                async with asyncio.timeout(call.idle + (announced.size - offset) / self.least_rate):
+                    await self._take(key, offset, announced.size, call)
+            except TimeoutError:
+                raise RefusedError(
+                    Reason.IDLE, f"less than {self.least_rate:,} bytes a second came"
+                ) from None
+
+    async def _take(self, key: tuple[str, bytes], offset: int, size: int, call: Call) -> None:
+        await call.write(pb.PublishReply(offset=offset))
+        while offset < size:
+            chunk = await self._chunk(call, size - offset)
+            await self._append(key, offset, chunk)
+            offset += len(chunk)
+            self.metrics.received.inc(len(chunk))
 
     async def _chunk(self, call: Call, left: int) -> bytes:
         request = await call.read()

@@ -30,12 +30,16 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Exchange"]
 
 # What both sides agree on about a connection: one that is dead is noticed within a minute and a half, and
 # pings are allowed even where nothing moves (a watch may be silent for days).
-KEEPALIVE = (
+CONNECTION = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+    # What the other end may send ahead in a stream is fixed: left to itself, it grows to 16 MiB, which an
+    # exchange would have to hold for every upload. 10 MB a second and stream over a distance of 50 ms.
+    ("grpc.http2.lookahead_bytes", 2 * CHUNK),
+    ("grpc.http2.bdp_probe", 0),
 )
 
 

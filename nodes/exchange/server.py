@@ -40,7 +40,7 @@ _OPTIONS = (
     # Certificates are checked when a connection is made; after an hour it has to be made again.
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 600_000),
-    *rpc.KEEPALIVE,
+    *rpc.CONNECTION,
 )
 
 
@@ -101,6 +101,7 @@ class ExchangeServer:
             turns=Turns(),
             finishing=finishing,
             blob_bytes=settings.blob_bytes,
+            least_rate=traffic.least_rate,
         )
         reader = service.Reader(
             store=store,

@@ -21,6 +21,7 @@ class Traffic:
         per_node: of those, of one node.
         calls_per_node: of any kind, watches among them; more are refused.
         idle: seconds after which a stream in which nothing moves is ended.
+        least_rate: bytes a second that an upload must have on the whole, as others wait for its place.
     """
 
     uploads: int = 64
@@ -28,6 +29,7 @@ class Traffic:
     per_node: int = 8
     calls_per_node: int = 256
     idle: float = 30.0
+    least_rate: int = 4096
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from exchanges import Running, announce, chunk, raw_calls
+from grpc import aio
 from hostile import STARVED, TOO_MUCH, changed
 from making import message_of, packed
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, MismatchError
 from fedbits.wire import exchange_pb2 as pb
 from nodes.exchange import rpc
 from nodes.exchange.client import ExchangeClient
@@ -135,7 +136,6 @@ def garbage(blob: bytes) -> dict[str, bytes]:
             "noise": bytes(range(256)),
             "truncated": blob[:-1],
             "changed": blob[:-1] + bytes([blob[-1] ^ 1]),
-            "later": packed(message_of(blob), version=9),
             "unprintable": changed_names(blob),
         }
     )
@@ -156,7 +156,6 @@ def test_garbage_is_refused_and_leaves_nothing(exchange: Exchange, blobs: list[b
         "noise": Reason.NOT_A_BLOB,
         "truncated": Reason.CORRUPT,
         "changed": Reason.CORRUPT,
-        "later": Reason.FORMAT_VERSION,
         "unprintable": Reason.UNFIT_NAME,
     }
     assert (
@@ -241,6 +240,34 @@ def test_a_full_disk_is_said(exchange: Exchange, blobs: list[bytes], monkeypatch
     assert refused.value.reason is Reason.DISK_FULL
     monkeypatch.undo()
     assert running.publish(blobs[0]).sequence == 1
+
+
+def test_who_drips_is_cut_but_loses_nothing(exchange: Exchange, blobs: list[bytes]) -> None:
+    running, blob = exchange(traffic=Traffic(idle=0.3, least_rate=1 << 30)), blobs[0]
+
+    async def drip() -> None:
+        async with raw_calls(running.address) as calls:
+            call = calls["Publish"](metadata=((rpc.PROTOCOL_KEY, "1"), (rpc.NODE_KEY, "alpha")))
+            await call.write(announce(blob))
+            for offset in range(len(blob)):
+                try:
+                    await call.write(chunk(blob[offset : offset + 1]))
+                except (aio.AioRpcError, asyncio.InvalidStateError):
+                    break
+                await asyncio.sleep(0.05)
+
+    running.loop(drip())
+    metrics, refused = running.server.metrics.registry, {"method": "Publish", "reason": "idle"}
+    assert metrics.get_sample_value("fedbits_exchange_refusals_total", refused) == 1
+    assert 0 < running.partials()[0].stat().st_size < len(blob)
+    assert running.publish(blob).sequence == 1
+
+
+def test_later_formats_are_for_later_exchanges(exchange: Exchange, blobs: list[bytes]) -> None:
+    running, later = exchange(), packed(message_of(blobs[0]), version=9)
+    with pytest.raises(MismatchError, match="format version 9, and the exchange"):
+        running.publish(later)
+    assert running.refused([announce(later), chunk(later)])[0] == "format_version"
 
 
 @pytest.mark.parametrize("protocol", ["0", "2", "one"])
