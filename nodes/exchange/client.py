@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import grpc
 from grpc import aio
 
 import fedbits
@@ -21,13 +18,14 @@ from nodes.exchange import rpc
 from nodes.exchange.credentials import Credentials
 from nodes.exchange.downloads import Download
 from nodes.exchange.identity import UNNAMED, check_name
-from nodes.exchange.refusals import TEMPORARY, Reason, RefusedError, UnreachableError
+from nodes.exchange.patience import Patience, meaning
+from nodes.exchange.refusals import Reason, RefusedError, UnreachableError
+from nodes.exchange.source import Source
 
 T = TypeVar("T")
+Moved = Callable[[int], None]  # is told how far a call has come
 
 _HELLO_SECONDS = 20.0
-_START = 5  # bytes of a blob that say its format
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", rpc.REPLY_LIMIT),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
@@ -102,7 +100,7 @@ class ExchangeClient:
             source: a file, which must not change meanwhile, or the bytes.
             parents: SHA-256 of the sets that it was made from.
         """
-        blob = _Source.of(source)
+        blob = Source.of(source)
         if blob.size > self.hello.blob_bytes:
             raise ConfigError(
                 f"the blob has {blob.size:,} bytes, and the exchange takes at most {self.hello.blob_bytes:,}"
@@ -132,7 +130,7 @@ class ExchangeClient:
 
     async def watch(self, asked: pb.ListRequest | None = None) -> AsyncIterator[pb.Entry]:
         """The same, and then those that are published, without an end; goes on after a connection broke."""
-        request, failing = pb.ListRequest(), _Patience(self.target.patience)
+        request, failing = pb.ListRequest(), Patience(self.target.patience)
         request.CopyFrom(asked or request)
         while True:
             call = self._calls["Watch"](request, metadata=self._metadata)
@@ -140,9 +138,9 @@ class ExchangeClient:
                 async for entry in call:
                     yield entry
                     request.after = entry.sequence
-                    failing.moved()
+                    failing.moved(entry.sequence)
             except aio.AioRpcError as error:
-                await failing.pause(_meaning(error, self.target.address))
+                await failing.pause(meaning(error, self.target.address))
             finally:
                 call.cancel()
 
@@ -160,7 +158,7 @@ class ExchangeClient:
 
     # ------------------------------------------------------------------------------------------- one call
 
-    async def _greet(self, moved: Callable[[], None]) -> pb.HelloReply:
+    async def _greet(self, moved: Moved) -> pb.HelloReply:
         request = pb.HelloRequest(
             oldest_protocol=rpc.PROTOCOL, newest_protocol=rpc.PROTOCOL, version=fedbits.__version__
         )
@@ -173,15 +171,12 @@ class ExchangeClient:
             )
         return reply
 
-    async def _publish_once(
-        self, blob: _Source, announcement: pb.Announcement, moved: Callable[[], None]
-    ) -> pb.Entry:
+    async def _publish_once(self, blob: Source, announcement: pb.Announcement, moved: Moved) -> pb.Entry:
         call = self._calls["Publish"](metadata=self._metadata)
         try:
             await call.write(pb.PublishRequest(announcement=announcement))
             reply = await self._answer(call)
             if reply.WhichOneof("part") == "offset":
-                moved()
                 await self._send(call, blob, reply.offset, moved)
                 await call.done_writing()
                 reply = await self._answer(call)
@@ -198,14 +193,14 @@ class ExchangeClient:
         with contextlib.suppress(aio.AioRpcError):
             await call.read()
 
-    async def _send(self, call: Any, blob: _Source, offset: int, moved: Callable[[], None]) -> None:
+    async def _send(self, call: Any, blob: Source, offset: int, moved: Moved) -> None:
         while offset < blob.size:
             chunk = await asyncio.to_thread(blob.read, offset, min(self.hello.chunk_bytes, rpc.CHUNK))
             await call.write(pb.PublishRequest(chunk=chunk))
             offset += len(chunk)
-            moved()
+            moved(offset)
 
-    async def _fetch_once(self, download: Download, moved: Callable[[], None]) -> pb.Entry:
+    async def _fetch_once(self, download: Download, moved: Moved) -> pb.Entry:
         offset = await asyncio.to_thread(download.start)
         request = pb.FetchRequest(sha256=download.digest, offset=offset)
         call = self._calls["Fetch"](request, metadata=self._metadata)
@@ -213,7 +208,7 @@ class ExchangeClient:
             entry = (await self._answer(call)).entry
             while download.size < entry.size:
                 await asyncio.to_thread(download.append, (await self._answer(call)).chunk, entry.size)
-                moved()
+                moved(download.size)
             await self._over(call)
         finally:
             call.cancel()
@@ -230,115 +225,24 @@ class ExchangeClient:
 
     # ------------------------------------------------------------------------------------------ many calls
 
-    async def _persist(self, attempt: Callable[[Callable[[], None]], Awaitable[T]]) -> T:
+    async def _persist(self, attempt: Callable[[Moved], Awaitable[T]]) -> T:
         """The result of ``attempt``, which is made again while what stands in its way may pass."""
-        failing, spoilt = _Patience(self.target.patience), 0
+        failing, spoilt = Patience(self.target.patience), 0
         while True:
             try:
                 return await attempt(failing.moved)
             except aio.AioRpcError as error:
-                meaning = _meaning(error, self.target.address)
+                meant: Exception = meaning(error, self.target.address)
             except RefusedError as error:
-                meaning = error
-            if isinstance(meaning, RefusedError) and meaning.reason is Reason.WRONG_DIGEST and not spoilt:
+                meant = error
+            if isinstance(meant, RefusedError) and meant.reason is Reason.WRONG_DIGEST and not spoilt:
                 spoilt += 1  # by a beginning that was left by another try; both ends have forgotten it now
                 continue
-            await failing.pause(meaning)
-
-
-class _Patience:
-    """How long to go on trying: for some seconds after the last time that something moved."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.moved()
-
-    def moved(self) -> None:
-        self._last, self._pause = time.monotonic(), _FIRST_PAUSE
-
-    async def pause(self, meaning: Exception) -> None:
-        """Wait for a while, longer each time; raises ``meaning`` if it will not pass, or patience ended."""
-        passes = isinstance(meaning, UnreachableError) or (
-            isinstance(meaning, RefusedError) and meaning.reason in TEMPORARY
-        )
-        if not passes or time.monotonic() + self._pause > self._last + self._seconds:
-            raise meaning
-        await asyncio.sleep(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A blob to be sent, in memory or in a file that is read as it goes; ``format`` is 0 if it is no blob."""
-
-    content: Path | bytes
-    size: int
-    sha256: bytes
-    format: int
-
-    @classmethod
-    def of(cls, content: Path | bytes) -> _Source:
-        if isinstance(content, bytes):
-            return cls(content, len(content), hashlib.sha256(content).digest(), _format(content))
-        try:
-            with content.open("rb") as file:
-                start = file.read(_START)
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").digest()
-                return cls(content, file.tell(), digest, _format(start))
-        except OSError as error:
-            raise ConfigError(f"cannot read {content}: {error.strerror}") from error
-
-    def read(self, offset: int, size: int) -> bytes:
-        if isinstance(self.content, bytes):
-            return self.content[offset : offset + size]
-        try:
-            with self.content.open("rb") as file:
-                file.seek(offset)
-                chunk = file.read(size)
-        except OSError as error:
-            raise ConfigError(f"cannot read {self.content}: {error.strerror}") from error
-        if not chunk:
-            raise ConfigError(f"{self.content} has become shorter while it was read: publish it again")
-        return chunk
-
-
-def _format(start: bytes) -> int:
-    """The version of a blob's format, after its magic bytes: see docs/format.md, section 2."""
-    return start[4] if start[:4] == b"FBIT" and len(start) >= _START else 0
+            await failing.pause(meant)
 
 
 async def _ended(call: Any) -> None:
     """Raise what a call ended with."""
     raise aio.AioRpcError(
         await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-    )
-
-
-def _meaning(error: aio.AioRpcError, address: str) -> Exception:
-    """What a failed call means to the one who made it."""
-    told = dict(error.trailing_metadata() or ()).get(rpc.REASON_KEY)
-    details = " ".join((error.details() or "").split())[:300]
-    if told in set(Reason):
-        reason = Reason(str(told))
-        kind = MismatchError if reason is Reason.PROTOCOL else None
-        return kind(details) if kind else RefusedError(reason, details)
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return MismatchError(
-            f"what answers at {address} is not an exchange, or not one that this fedbits knows"
-        )
-    if error.code() in (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-    ):
-        return UnreachableError(
-            f"no exchange answers at {address} ({details}): is it running, is the address right, and are the "
-            "certificates of both ends valid and of the same authority?"
-        )
-    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # by grpc itself: too many calls at once
-        return RefusedError(Reason.BUSY)
-    # Among these, what grpc makes of a call that was refused in the middle of a chunk: the next says why.
-    return UnreachableError(
-        f"the exchange at {address} does not answer as it should: {error.code().name}: {details}"
     )
