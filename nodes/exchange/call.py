@@ -25,7 +25,14 @@ Handler = Callable[[Any, "Call"], Awaitable[Any]]
 
 @dataclass
 class Call:
-    """What a method knows of its call besides the request; ``facts`` go to the log with its end."""
+    """What a method knows of its call besides the request.
+
+    Attributes:
+        node: who calls; empty until that is known.
+        right: that the call takes; None if anybody may make it.
+        idle: seconds in which something must move.
+        facts: for the log.
+    """
 
     context: Any
     node: str
@@ -85,10 +92,11 @@ class Desk:
         """The behaviour of method ``name``; ``right`` is None for the one that anybody may call."""
 
         async def behave(request: Any, context: Any) -> Any:
-            started, call, reply, refusal = time.monotonic(), None, None, None
+            started, reply, refusal = time.monotonic(), None, None
+            call = Call(context, "", right, self.access, self.idle, {})
             with self.metrics.call(name) as outcomes:
                 try:
-                    call = self._admitted(context, right)
+                    self._admit(call)
                     reply = await self._counted(handler, request, call)
                 except RefusedError as error:
                     refusal = error
@@ -113,17 +121,16 @@ class Desk:
 
         return behave
 
-    def _admitted(self, context: Any, right: Right | None) -> Call:
-        metadata = context.invocation_metadata() or ()
+    def _admit(self, call: Call) -> None:
+        """Find out who calls; raises :class:`RefusedError` for somebody who must not."""
+        metadata = call.context.invocation_metadata() or ()
         if self.insecure:
-            node = claimed_name(metadata, rpc.NODE_KEY)
+            call.node = claimed_name(metadata, rpc.NODE_KEY)
         else:
-            node = certified_name(context.auth_context())
-        call = Call(context, node, right, self.access, self.idle, {})
-        if right is not None:
+            call.node = certified_name(call.context.auth_context())
+        if call.right is not None:
             _check_protocol(dict(metadata).get(rpc.PROTOCOL_KEY))
         call.rule()
-        return call
 
     async def _counted(self, handler: Handler, request: Any, call: Call) -> Any:
         if self.running[call.node] >= self.calls_per_node:
@@ -139,11 +146,10 @@ class Desk:
                 del self.running[call.node]
 
     def _log(
-        self, name: str, call: Call | None, started: float, outcome: str, refusal: RefusedError | None = None
+        self, name: str, call: Call, started: float, outcome: str, refusal: RefusedError | None = None
     ) -> None:
         facts = {"method": name, "outcome": outcome, "seconds": round(time.monotonic() - started, 4)}
-        if call is not None:
-            facts |= {"node": call.node, "peer": call.context.peer(), **call.facts}
+        facts |= {"node": call.node, "peer": call.context.peer(), **call.facts}
         if refusal is not None:
             facts["text"] = str(refusal)
             if refusal.__cause__ is not None:

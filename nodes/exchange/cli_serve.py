@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,12 @@ def register(group: typer.Typer) -> None:
 
 @contextmanager
 def needing_the_extra() -> Iterator[None]:
-    """Say how to get what is not installed; raises :class:`ConfigError` in place of ImportError."""
+    """Say how to get what is not installed; raises :class:`ConfigError` in place of ImportError.
+
+    Standard error is for our own sentences and logs, so grpc is told to keep its own to itself, unless the
+    user has asked for them.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         yield
     except ImportError as error:

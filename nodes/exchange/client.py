@@ -18,7 +18,7 @@ from nodes.exchange import rpc
 from nodes.exchange.credentials import Credentials
 from nodes.exchange.downloads import Download
 from nodes.exchange.identity import UNNAMED, check_name
-from nodes.exchange.patience import Patience, meaning
+from nodes.exchange.patience import Patience, meaning, reason_of
 from nodes.exchange.refusals import Reason, RefusedError, UnreachableError
 from nodes.exchange.source import Source
 
@@ -210,6 +210,11 @@ class ExchangeClient:
                 await asyncio.to_thread(download.append, (await self._answer(call)).chunk, entry.size)
                 moved(download.size)
             await self._over(call)
+        except aio.AioRpcError as error:
+            if reason_of(error) is Reason.AHEAD:  # what is there is no beginning of this blob
+                download.discard()
+                raise RefusedError(Reason.WRONG_DIGEST) from error
+            raise
         finally:
             call.cancel()
             download.pause()

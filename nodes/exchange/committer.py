@@ -67,7 +67,7 @@ class Committer:
                 outcomes = await self._threads.index(
                     self._store.commit, [candidate for candidate, _ in batch]
                 )
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:  # whatever it is, those after it must not wait for ever
                 outcomes = [error] * len(batch)
             for (_, done), outcome in zip(batch, outcomes, strict=True):
                 self._tell(done, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,17 @@ class Credentials:
         return grpc.ssl_channel_credentials(authority, key, certificate)
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
-        return _pem(self.authority), _pem(self.certificate), _pem(self.key)
+        contents = _pem(self.authority), _pem(self.certificate), _pem(self.key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which says what is wrong, where grpc only fails
+        try:
+            context.load_cert_chain(str(self.certificate), str(self.key), password="")
+            context.load_verify_locations(cafile=str(self.authority))
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                f"{self.certificate} and {self.key} are not a certificate and its key, without a password, "
+                f"or {self.authority} is not an authority's certificate"
+            ) from error
+        return contents
 
 
 def _pem(path: Path | None) -> bytes:

@@ -59,6 +59,10 @@ class Download:
             os.close(self._file)
             self._file = None
 
+    def discard(self) -> None:
+        """Delete the part."""
+        self._part.unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Rename the part, which is whole now.
 
@@ -68,7 +72,7 @@ class Download:
         try:
             with self._part.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != self.digest:
-                    self._part.unlink()
+                    self.discard()
                     raise RefusedError(Reason.WRONG_DIGEST)
                 os.fsync(file.fileno())
             self._part.replace(self.path)

@@ -106,17 +106,24 @@ class Index:
         return row and Known(_numbered(row[0], row[1]), row[2] is not None)
 
     def page(self, asked: pb.ListRequest) -> tuple[list[pb.Entry], bool]:
-        """The next sets that are there and chosen, about 1 MiB at most, and whether there may be more."""
+        """The next sets that are there and chosen, about 1 MiB at most, and whether there may be more.
+
+        Args:
+            asked: its ``digest_prefix`` has at most 64 hexadecimal digits.
+        """
         where = ["removed_ms IS NULL", "sequence > ?"]
-        values: list[int | str] = [asked.after]
+        values: list[int | str | bytes] = [asked.after]
         for column in ("node", "data_set", "recipe"):
             if getattr(asked, column):
                 where.append(f"{column} = ?")
                 values.append(getattr(asked, column))
         if asked.digest_prefix:
-            where.append("substr(lower(hex(sha256)), 1, ?) = ?")
-            values += [len(asked.digest_prefix), asked.digest_prefix]
-        statement = f"SELECT entry, sequence FROM sets WHERE {' AND '.join(where)} ORDER BY sequence LIMIT ?"
+            where.append("sha256 BETWEEN ? AND ?")
+            values += [bytes.fromhex(asked.digest_prefix.ljust(64, digit)) for digit in "0f"]
+        index = "INDEXED BY sqlite_autoindex_sets_1" if asked.digest_prefix else ""  # of UNIQUE sha256
+        statement = (
+            f"SELECT entry, sequence FROM sets {index} WHERE {' AND '.join(where)} ORDER BY sequence LIMIT ?"
+        )
         found: list[pb.Entry] = []
         size = 0
         for entry, sequence in self._rows.execute(statement, (*values, _PAGE_ENTRIES)):

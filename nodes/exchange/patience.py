@@ -56,14 +56,18 @@ def _passes(error: Exception) -> bool:
     )
 
 
+def reason_of(error: aio.AioRpcError) -> Reason | None:
+    """Why an exchange has refused a call, if it was an exchange that did."""
+    told = dict(error.trailing_metadata() or ()).get(rpc.REASON_KEY)
+    return Reason(str(told)) if told in set(Reason) else None
+
+
 def meaning(error: aio.AioRpcError, address: str) -> Exception:
     """What a failed call means to the one who made it."""
-    told = dict(error.trailing_metadata() or ()).get(rpc.REASON_KEY)
+    reason = reason_of(error)
     details = " ".join((error.details() or "").split())[:300]
-    if told in set(Reason):
-        reason = Reason(str(told))
-        kind = MismatchError if reason is Reason.PROTOCOL else None
-        return kind(details) if kind else RefusedError(reason, details)
+    if reason is not None:
+        return MismatchError(details) if reason is Reason.PROTOCOL else RefusedError(reason, details)
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return MismatchError(
             f"what answers at {address} is not an exchange, or not one that this fedbits knows"

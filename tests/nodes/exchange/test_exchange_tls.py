@@ -111,6 +111,12 @@ def test_half_of_the_credentials_are_none(exchange: Exchange, folder: Path, tmp_
     ):
         with pytest.raises(ConfigError, match=words):
             exchange(credentials=given)
+    for given in (
+        Credentials(whole.authority, whole.certificate, folder / "alpha.key"),
+        Credentials(whole.key, whole.certificate, whole.key),
+    ):
+        with pytest.raises(ConfigError, match="not a certificate and its key"):
+            exchange(credentials=given)
     rubbish = tmp_path / "rubbish.key"
     rubbish.write_text("rubbish")
     with pytest.raises(ConfigError, match="not a PEM file"):

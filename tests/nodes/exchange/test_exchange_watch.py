@@ -120,12 +120,13 @@ def test_a_fetch_goes_on_where_it_ended(exchange: Exchange, blobs: list[bytes], 
     entry = running.publish(blobs[0])
     part = tmp_path / f".got.{entry.sha256.hex()[:16]}.part"
     sent = running.server.metrics.sent._value
-    for beginning, expected in ((blobs[0][:50], len(blobs[0]) - 50), (b"X" * 50, 2 * len(blobs[0]) - 50)):
+    size = len(blobs[0])
+    for beginning, expected in ((blobs[0][:50], size - 50), (b"X" * 50, 2 * size - 50), (b"X" * 999, size)):
         part.write_bytes(beginning)
         before = sent.get()
         running.ask(lambda client: client.fetch(entry.sha256, tmp_path / "got"))
         assert (tmp_path / "got").read_bytes() == blobs[0] and not part.exists()
-        assert sent.get() - before == expected  # the second beginning is wrong: from the start again
+        assert sent.get() - before == expected  # where the beginning is wrong, from the start again
 
 
 def test_what_is_not_there_cannot_be_fetched(exchange: Exchange, blobs: list[bytes], tmp_path: Path) -> None:
