@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
+from fedbits.coding import RangeWriter, code_grid
+from fedbits.wire import distilled_set_pb2 as pb
 
 ROOT = Path(__file__).parent.parent
 MAIN = """
@@ -83,51 +89,64 @@ def _status(process: int, what: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what + ":"))
 
 
-def noise(size: int, seed: int) -> bytes:
-    """A valid blob of about ``size`` bytes: one-byte values, coded as they are; decoded in a second a MiB."""
-    from fedbits.wire import distilled_set_pb2 as pb
+def noise(size: int, number: int) -> bytes:
+    """A valid blob of about ``size`` bytes: one-byte values, coded as they are; decoded in a second a MiB.
 
+    Blobs of one size differ in the recipe that they name: making each takes no time.
+    """
+    message = _noise(size)
+    message.recipe_name = f"noise {number}"
+    return _packed(message)
+
+
+def soft(size: int, number: int) -> bytes:
+    """The same, but almost all of it soft labels, which are decoded in no time: for blobs of many MiB."""
+    message = _soft(size)
+    message.recipe_name = f"soft {number}"
+    return _packed(message)
+
+
+@lru_cache(4)
+def _noise(size: int) -> pb.DistilledSet:
     side = 28 if size >= 1 << 14 else 7
     count = max(1, size // (side * side))
     pixel = pb.Pixel(bits=8, grid=np.array([-1, 0.01], "<f2").tobytes())
-    stream = np.random.default_rng(seed).bytes(count * side * side)
-    return _packed(
-        pb.DistilledSet(task_described=_task(side, 1), class_counts=[count], pixel=pixel, stream=stream)
-    )
+    stream = _coded((count, 1, side, side), 256)
+    return pb.DistilledSet(task_described=_task(side, 1), class_counts=[count], pixel=pixel, stream=stream)
 
 
-def soft(size: int, seed: int) -> bytes:
-    """The same, but almost all of it soft labels, which are decoded in no time: for blobs of many MiB."""
-    from fedbits.wire import distilled_set_pb2 as pb
-
-    classes = min(1024, int((size / 2) ** 0.5))
+@lru_cache(4)
+def _soft(size: int) -> pb.DistilledSet:
+    classes = max(1, min(1024, int((size / 2) ** 0.5)))
     each = max(1, size // (2 * classes * classes))
-    rng = np.random.default_rng(seed)
-    logits = rng.integers(0, 0x7C00, each * classes * classes, dtype="<u2").tobytes()  # finite float16
-    pixel = pb.Pixel(bits=1, grid=np.array([0, 1], "<f2").tobytes())
-    return _packed(
-        pb.DistilledSet(
-            task_described=_task(1, classes),
-            class_counts=[each],
-            pixel=pixel,
-            stream=rng.bytes(each * classes // 8 + 4096),
-            soft_labels=pb.SoftLabels(logits=logits),
-        )
+    logits = np.random.default_rng(0).integers(0, 0x7C00, each * classes * classes, dtype="<u2")  # finite
+    return pb.DistilledSet(
+        task_described=_task(1, classes),
+        class_counts=[each],
+        pixel=pb.Pixel(bits=1, grid=np.array([0, 1], "<f2").tobytes()),
+        stream=_coded((each * classes, 1, 1, 1), 2),
+        soft_labels=pb.SoftLabels(logits=logits.tobytes()),
     )
 
 
-def _task(side: int, classes: int):  # type: ignore[no-untyped-def]
-    from fedbits.wire import distilled_set_pb2 as pb
+def _coded(shape: tuple[int, int, int, int], levels: int) -> bytes:
+    """Random symbols, as they are."""
+    writer = RangeWriter()
+    symbols = np.random.default_rng(0).integers(0, levels, shape, dtype=np.uint8)
+    code_grid(writer, 0, levels, shape, symbols)
+    return writer.bytes()
 
+
+def _task(side: int, classes: int) -> pb.Task:
     normalisation = np.array([0, 1], "<f2").tobytes()
     return pb.Task(name="noise", shape=(1, side, side), classes=classes, normalisation=normalisation)
 
 
-def _packed(message) -> bytes:  # type: ignore[no-untyped-def]
-    sys.path.insert(0, str(ROOT / "tests"))
-    from making import packed
-
-    return packed(message)
+def _packed(message: pb.DistilledSet) -> bytes:
+    """A blob around ``message``: see docs/format.md, section 2."""
+    body = message.SerializeToString()
+    start = struct.pack("<BBI", 1, 0, len(body))
+    return b"FBIT" + start + struct.pack("<I", zlib.crc32(body, zlib.crc32(start))) + body
 
 
 def quantile(values: Sequence[float], share: float) -> float:
