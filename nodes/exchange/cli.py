@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbits.cli import common
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, FedbitsError
 from nodes.exchange import cli_serve
 from nodes.exchange.cli_serve import AuthorityOption, CertificateOption, InsecureOption, KeyOption
 
@@ -92,8 +92,16 @@ def publish(
     """Publish sets; each is stored for good when the command ends."""
 
     async def work(client: ExchangeClient) -> None:
-        entries = [await client.publish(blob, parents) for blob in blobs]
-        _show(entries, json)
+        entries = []
+        for blob in blobs:
+            try:
+                entries.append(await client.publish(blob, parents))
+            except FedbitsError as error:
+                raise FedbitsError(f"{blob}: {error}") from error
+            if not json:
+                _show(entries[-1:], json)
+        if json:
+            _show(entries, json)
 
     with _talk("what was sent of the set is kept for a while: the same command goes on from there"):
         for blob in blobs:

@@ -74,67 +74,80 @@ class ExchangeServer:
 
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
+        insecure = settings.credentials.insecure
+        secrets = (
+            None if insecure else settings.credentials.server()
+        )  # what is wrong with them is said at once
+        self._access = Access(settings.access)
         self._threads = threads = Threads()
         stack.callback(threads.close)
-        access = Access(settings.access)
         self._store = store = await threads.index(Store, settings.storage)
         stack.push_async_callback(threads.index, store.close)
         self.recovery = store.recovery
         _log_recovery(store)
         self._space = Space(settings.space, store.stored(), store.partial_files(), store.discard)
-        committer = Committer(store, threads)
-        finishing = Finishing()
-        stack.push_async_callback(committer.close)
-        stack.push_async_callback(finishing.drain)
-        examiners = Examiners(settings.examiners, settings.examination, self.metrics)
-        stack.push_async_callback(examiners.close)
-        await examiners.start()
-        traffic = settings.traffic
-        publisher = Publisher(
-            store=store,
-            threads=threads,
+        self._committer, self._finishing = Committer(store, threads), Finishing()
+        stack.push_async_callback(self._committer.close)
+        stack.push_async_callback(self._finishing.drain)
+        self._examiners = Examiners(settings.examiners, settings.examination, self.metrics)
+        stack.push_async_callback(self._examiners.close)
+        await self._examiners.start()
+        self._housekeeping()
+        self._serve_metrics()
+        handler = service.handlers(self._desk(), self._publisher(), self._reader())
+        await self._listen(handler, secrets)
+
+    def _desk(self) -> Desk:
+        settings, traffic = self.settings, self.settings.traffic
+        return Desk(
+            access=self._access,
+            metrics=self.metrics,
+            insecure=settings.credentials.insecure,
+            idle=traffic.idle,
+            calls_per_node=traffic.calls_per_node,
+            running=Counter(),
+        )
+
+    def _publisher(self) -> Publisher:
+        settings, traffic = self.settings, self.settings.traffic
+        return Publisher(
+            store=self._store,
+            threads=self._threads,
             space=self._space,
-            examiners=examiners,
-            committer=committer,
+            examiners=self._examiners,
+            committer=self._committer,
             metrics=self.metrics,
             slots=Slots(traffic.uploads, traffic.per_node),
             turns=Turns(),
-            finishing=finishing,
+            finishing=self._finishing,
             blob_bytes=settings.blob_bytes,
             least_rate=traffic.least_rate,
         )
-        reader = service.Reader(
-            store=store,
-            threads=threads,
-            committer=committer,
+
+    def _reader(self) -> service.Reader:
+        settings, traffic = self.settings, self.settings.traffic
+        return service.Reader(
+            store=self._store,
+            threads=self._threads,
+            committer=self._committer,
             metrics=self.metrics,
             slots=Slots(traffic.downloads, traffic.per_node),
             stopping=self._stopping,
             blob_bytes=settings.blob_bytes,
-            newest_format=examiners.newest_format,
+            newest_format=self._examiners.newest_format,
         )
-        desk = Desk(
-            access,
-            self.metrics,
-            settings.credentials.insecure,
-            traffic.idle,
-            traffic.calls_per_node,
-            Counter(),
-        )
-        self._housekeeping()
-        self._serve_metrics()
-        await self._listen(service.handlers(desk, publisher, reader), committer)
 
-    async def _listen(self, handler: Any, committer: Committer) -> None:
+    async def _listen(self, handler: Any, secrets: Any) -> None:
+        """Serve with ``secrets``, or without any if there are none."""
         settings, server = self.settings, aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((handler,))
         checks = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         try:
-            if settings.credentials.insecure:
+            if secrets is None:
                 self.port = server.add_insecure_port(settings.address)
             else:
-                self.port = server.add_secure_port(settings.address, settings.credentials.server())
+                self.port = server.add_secure_port(settings.address, secrets)
         except RuntimeError:
             self.port = 0
         if not self.port:
@@ -149,7 +162,7 @@ class ExchangeServer:
         async def stop() -> None:
             await checks.enter_graceful_shutdown()
             self._stopping.set()
-            committer.wake()
+            self._committer.wake()
             await server.stop(settings.grace)
 
         self._stack.push_async_callback(stop)

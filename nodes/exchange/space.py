@@ -76,7 +76,9 @@ class Space:
 
     @property
     def partial_bytes(self) -> int:
-        return sum(partial.counted for partial in self._partials.values())
+        return sum(
+            partial.counted for partial in list(self._partials.values())
+        )  # asked by other threads, too
 
     def arrived(self, key: Key) -> int:
         """Bytes of an unfinished upload that are there."""
