@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from nodes.exchange.refusals import Reason, RefusedError
@@ -19,19 +20,28 @@ class Slots:
     def __init__(self, number: int, per_node: int) -> None:
         self._all = asyncio.Semaphore(number)
         self._per_node = per_node
-        self._nodes: dict[str, tuple[asyncio.Semaphore, list[object]]] = {}
+        self._nodes: dict[str, _Own] = {}
 
     @asynccontextmanager
     async def one(self, node: str) -> AsyncIterator[None]:
-        own, users = self._nodes.setdefault(node, (asyncio.Semaphore(self._per_node), []))
-        users.append(None)
+        """Wait for a turn, and have it until the block ends."""
+        own = self._nodes.setdefault(node, _Own(asyncio.Semaphore(self._per_node)))
+        own.users += 1
         try:
-            async with own, self._all:
+            async with own.room, self._all:
                 yield
         finally:
-            users.pop()
-            if not users:
+            own.users -= 1
+            if own.users == 0:
                 del self._nodes[node]
+
+
+@dataclass
+class _Own:
+    """The room of one node, and how many calls use it or wait for it."""
+
+    room: asyncio.Semaphore
+    users: int = 0
 
 
 class Turns:

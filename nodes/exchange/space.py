@@ -44,6 +44,10 @@ class _Partial:
     def counted(self) -> int:
         return max(self.size, self.claimed)
 
+    @property
+    def expected(self) -> int:
+        return self.counted - self.size
+
 
 class Space:
     """The books of one exchange, in memory; of the disk they only ask that unfinished uploads be deleted.
@@ -96,8 +100,12 @@ class Space:
             RefusedError: there is no such room.
         """
         self._keep_to_quota(key, size, self.limits.quota if quota is None else quota)
-        missing = size - self.arrived(key)
-        if self.stored_bytes + size > self.limits.capacity or free - missing < self.limits.reserve:
+        expected = (
+            size
+            - self.arrived(key)
+            + sum(partial.expected for other, partial in self._partials.items() if other != key)
+        )
+        if self.stored_bytes + size > self.limits.capacity or free - expected < self.limits.reserve:
             raise RefusedError(Reason.DISK_FULL)
         others = self.partial_bytes - self._counted(key)
         for victim in self._idle(except_for=key):

@@ -98,6 +98,10 @@ def test_who_never_sends_leaves_nothing() -> None:
 def test_the_disk_is_not_filled_to_the_brim() -> None:
     books = Books(reserve=50)
     assert books.refusal(("a", b"1"), 60, free=100) is Reason.DISK_FULL
+    books.space.claim(("a", b"1"), 30, None, 100)
+    assert books.refusal(("b", b"2"), 30, free=100) is Reason.DISK_FULL  # 30 of which are spoken for
+    books.space.grew(("a", b"1"), 30)
+    books.space.claim(("b", b"2"), 20, None, 70)
     assert Books(capacity=50).refusal(("a", b"1"), 60) is Reason.DISK_FULL
 
 
