@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fresh import in_fresh_process
 
-HEAVY = ["flwr", "avalanche", "sionna", "ray", "matplotlib", "torchvision", "sklearn"]
+HEAVY = ["flwr", "avalanche", "sionna", "ray", "matplotlib", "torchvision", "sklearn", "grpc"]
 CORE = (
     *("budget", "checkpoint", "coding", "container", "data", "distill", "distilled_set", "evaluate", "fit"),
     *("labels", "matching", "networks", "optimise", "parameterization", "plan", "quantization"),
