@@ -6,6 +6,10 @@ import copy
 from typing import Any
 
 import torch
+from avalanche.training.losses import ICaRLLossPlugin
+from avalanche.training.storage_policy import ExemplarsBuffer
+from avalanche.training.supervised import DER
+from avalanche.training.supervised.icarl import _ICaRLPlugin
 
 from fedbits.data import Labelled, TensorData
 from fedbits.progress import Progress
@@ -14,14 +18,10 @@ from scenarios.buffer import CompressedBuffer
 from scenarios.datasets import as_samples
 from scenarios.learner import Score
 from scenarios.policy_state import load_policy, save_policy
+from scenarios.quiet import quiet
 from scenarios.randomness import seeded
 from scenarios.raw import sample_bytes
 from scenarios.strategies import Setting, build
-
-from avalanche.training.storage_policy import ExemplarsBuffer  # isort: skip - after what silences its warnings
-from avalanche.training.losses import ICaRLLossPlugin  # isort: skip
-from avalanche.training.supervised import DER  # isort: skip
-from avalanche.training.supervised.icarl import _ICaRLPlugin  # isort: skip
 
 _CLOCK = ("train_iterations", "train_exp_counter", "total_iterations")
 
@@ -37,7 +37,7 @@ class AvalancheLearner:
             BudgetError: the memory cannot hold the least that the strategy needs.
         """
         self.setting, self.benchmark = setting, benchmark(setting.stream)
-        with seeded(setting.seed, "build"):
+        with quiet(), seeded(setting.seed, "build"):
             self.strategy = build(name, setting)
 
     @property
@@ -49,7 +49,7 @@ class AvalancheLearner:
     @property
     def memory_bytes(self) -> int:
         if isinstance(self.policy, CompressedBuffer):
-            return self.policy.bytes
+            return self.policy.size
         logits = isinstance(self.strategy, DER)
         return self.memory_samples * sample_bytes(self.setting.stream.data.spec, logits)
 
@@ -63,7 +63,7 @@ class AvalancheLearner:
 
     def learn(self, experience: int, progress: Progress) -> list[Score]:
         """As of :class:`scenarios.learner.Learner`; ``progress`` is that of the setting."""
-        with seeded(self.setting.seed, "experience", experience):
+        with quiet(), seeded(self.setting.seed, "experience", experience):
             self.strategy.train(self.benchmark.train_stream[experience])
             metrics = self.strategy.eval(self.benchmark.test_stream[: experience + 1])
         scores = []
@@ -102,7 +102,11 @@ class AvalancheLearner:
         else:
             network = self.strategy.model.feature_extractor.network.state_dict()
             memory = self._icarl_state()
-        return {**state, "network": {name: value.clone() for name, value in network.items()}, "memory": memory}
+        return {
+            **state,
+            "network": {name: value.clone() for name, value in network.items()},
+            "memory": memory,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         for name, value in state["clock"].items():

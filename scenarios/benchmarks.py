@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from avalanche.benchmarks import nc_benchmark
+
 from scenarios.datasets import StoredSamples
 from scenarios.stream import Stream
-
-from avalanche.benchmarks import nc_benchmark  # isort: skip - after what silences its warnings
 
 
 def benchmark(stream: Stream) -> Any:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,8 +21,6 @@ from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
 from scenarios.datasets import AvalancheDataset, as_dataset, as_samples
 from scenarios.memory import CompressedMemory, Entry, MemoryConfig, Teacher
-
-from avalanche.training.storage_policy import ExemplarsBuffer  # isort: skip - after what silences its warnings
 
 _BATCH = 256
 
@@ -61,11 +60,11 @@ class ReplayedSamples(Dataset[tuple[Tensor, int]]):
         return torch.cat([labels.logits.detach() for labels in taught]) if taught else None
 
 
-class CompressedBuffer(ExemplarsBuffer):  # type: ignore[misc]
+class CompressedBuffer(ExemplarsBuffer):
     """A storage policy of at most ``max_size`` bytes, for ``ReplayPlugin``, ``GDumbPlugin`` and ``DER``.
 
-    It holds blobs and nothing of the stream. :attr:`buffer` is decoded when its first sample is asked for, and
-    released with the last data loader over it: Avalanche lets go of it after each experience.
+    It holds blobs and nothing of the stream. :attr:`buffer` is decoded when its first sample is asked for,
+    and released with the last data loader over it: Avalanche lets go of it after each experience.
 
     Args:
         spec: the task; the stream's samples are normalised by it.
@@ -92,9 +91,9 @@ class CompressedBuffer(ExemplarsBuffer):  # type: ignore[misc]
         self._decoded: weakref.ref[ReplayedSamples] | None = None
 
     @property
-    def bytes(self) -> int:
-        """Of all blobs."""
-        return self.memory.bytes
+    def size(self) -> int:
+        """Bytes of all blobs."""
+        return self.memory.size
 
     @property
     def buffer(self) -> AvalancheDataset:

@@ -6,21 +6,17 @@ strategies use.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
+from avalanche.benchmarks.utils import AvalancheDataset, make_avalanche_dataset
+from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
+from avalanche.benchmarks.utils.data_attribute import TensorDataAttribute
+from avalanche.benchmarks.utils.flat_data import FlatData
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fedbits.data import DataSpec, TensorData
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of optional solvers and deprecated metrics, which nobody here uses
-    from avalanche.benchmarks.utils import AvalancheDataset, make_avalanche_dataset
-    from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
-    from avalanche.benchmarks.utils.data_attribute import TensorDataAttribute
-    from avalanche.benchmarks.utils.flat_data import FlatData
 
 _BATCH = 256
 LOGITS = "logits"  # what Avalanche's DER calls the attribute
@@ -42,7 +38,7 @@ class StoredSamples(Dataset[tuple[Tensor, int]]):
 
 def as_dataset(samples: Dataset[Any], targets: list[int], logits: Tensor | None = None) -> AvalancheDataset:
     """A data set of (sample, class, task 0), and of logits ``[n, classes]`` where there are such."""
-    data = _make_taskaware_classification_dataset(samples, task_labels=0, targets=targets)  # type: ignore[call-overload]
+    data = _make_taskaware_classification_dataset(samples, task_labels=0, targets=targets)
     if logits is None:
         return data
     rows = FlatData([list(logits)], discard_elements_not_in_indices=True)
@@ -51,7 +47,7 @@ def as_dataset(samples: Dataset[Any], targets: list[int], logits: Tensor | None 
 
 
 def as_samples(dataset: AvalancheDataset, spec: DataSpec) -> tuple[TensorData, Tensor | None]:
-    """The samples of a data set whose samples ``spec`` has normalised, as stored; and logits, if it has some."""
+    """The samples of a data set that ``spec`` has normalised, as stored; and logits, if it has such."""
     parts, labels, logits = [], [], []
     for samples, classes, _, *rest in DataLoader(dataset.eval(), batch_size=_BATCH):
         parts.append(spec.denormalise(samples))

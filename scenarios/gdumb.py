@@ -42,7 +42,7 @@ class GDumb:
 
     @property
     def memory_bytes(self) -> int:
-        return self.held.bytes
+        return self.held.size
 
     @property
     def memory_samples(self) -> int:

@@ -102,7 +102,7 @@ class Entry:
 
 @dataclass
 class CompressedMemory:
-    """Blobs of at most ``config.capacity`` bytes in all; samples exist only while somebody holds a decoded set.
+    """Blobs of at most ``config.capacity`` bytes in all; samples exist only while a decoded set is held.
 
     Attributes:
         entries: oldest first.
@@ -112,8 +112,8 @@ class CompressedMemory:
     entries: list[Entry] = field(default_factory=list)
 
     @property
-    def bytes(self) -> int:
-        """Of all blobs."""
+    def size(self) -> int:
+        """Bytes of all blobs."""
         return sum(len(entry.blob) for entry in self.entries)
 
     def __len__(self) -> int:
@@ -140,7 +140,9 @@ class CompressedMemory:
         filling = _Filling(self.config, seed, teacher, progress)
         if self.config.policy == "redistil" and self.entries:
             joint = self._with(data)
-            every = [sum(column) for column in zip(seen, *(entry.seen for entry in self.entries), strict=True)]
+            every = [
+                sum(column) for column in zip(seen, *(entry.seen for entry in self.entries), strict=True)
+            ]
             self.entries = [Entry.of(filling.distilled(joint, self.config.capacity), every)]
             return
         *older, share = self.shares([*(entry.seen for entry in self.entries), seen])
@@ -246,7 +248,7 @@ class _Filling:
         return _fitting(cut.within(taught, limit), limit)
 
     def shrunk(self, entry: Entry, limit: int) -> Entry:
-        """``entry`` in at most ``limit`` bytes: cut, or distilled again where what samples share is too much."""
+        """In at most ``limit`` bytes: cut, or distilled again where what samples share is too much."""
         if len(entry.blob) <= limit:
             return entry
         decoded = entry.decode()

@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from avalanche.training.storage_policy import (
+    BalancedExemplarsBuffer,
+    ExemplarsBuffer,
+    ReservoirSamplingBuffer,
+)
 from torch import Tensor
 
 from fedbits.data import DataSpec, TensorData
 from scenarios.buffer import CompressedBuffer
 from scenarios.datasets import StoredSamples, as_dataset, as_samples
-
-from avalanche.training.storage_policy import (  # isort: skip - after what silences its warnings
-    BalancedExemplarsBuffer,
-    ExemplarsBuffer,
-    ReservoirSamplingBuffer,
-)
 
 
 def save_policy(policy: ExemplarsBuffer, spec: DataSpec) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class RawMemory:
     held: dict[int, torch.Tensor] = field(default_factory=dict)  # samples of each class, in random order
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return len(self) * sample_bytes(self.spec)
 
     def __len__(self) -> int:

@@ -9,6 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation.metrics import (
+    accuracy_metrics,
+    forgetting_metrics,
+    loss_metrics,
+)
+from avalanche.logging import CSVLogger, TensorboardLogger
+from avalanche.training.plugins import (
+    EvaluationPlugin,
+    GDumbPlugin,
+    ReplayPlugin,
+)
+from avalanche.training.storage_policy import ReservoirSamplingBuffer
+from avalanche.training.supervised import DER, ER_ACE, ICaRL
+from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from fedbits import networks
@@ -19,22 +34,6 @@ from scenarios.buffer import CompressedBuffer
 from scenarios.memory import MemoryConfig
 from scenarios.raw import raw_samples, sample_bytes
 from scenarios.stream import Stream
-
-from avalanche.evaluation.metrics import (  # isort: skip - after what silences its warnings
-    accuracy_metrics,
-    forgetting_metrics,
-    loss_metrics,
-)
-from avalanche.logging import CSVLogger, TensorboardLogger  # isort: skip
-from avalanche.training.plugins import (  # isort: skip
-    EvaluationPlugin,
-    GDumbPlugin,
-    ReplayPlugin,
-)
-from avalanche.core import SupervisedPlugin  # isort: skip
-from avalanche.training.storage_policy import ReservoirSamplingBuffer  # isort: skip
-from avalanche.training.supervised import DER, ER_ACE, ICaRL  # isort: skip
-from avalanche.training.templates import SupervisedTemplate  # isort: skip
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Setting:
         )
 
 
-class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc]
+class ProgressPlugin(SupervisedPlugin):
     """Shows the iterations of each experience."""
 
     def __init__(self, progress: Progress) -> None:
@@ -136,7 +135,7 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc]
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         if self._task is not None:
             step = strategy.clock.train_exp_iterations
-            self._task.advance(note=f"loss {float(strategy.loss):.3f}" if step % 20 == 0 else "")
+            self._task.advance(note=f"loss {strategy.loss.item():.3f}" if step % 20 == 0 else "")
 
     def after_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         if self._task is not None:
@@ -144,8 +143,8 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc]
             self._task = None
 
 
-class SmallBatchDER(DER):  # type: ignore[misc]
-    """Avalanche's DER++, which replays from the second experience on even if the memory is less than a batch."""
+class SmallBatchDER(DER):
+    """Avalanche's DER++, which replays even where the memory is less than a batch."""
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         held = len(self.storage_policy.buffer)
@@ -161,7 +160,8 @@ class Features(nn.Module):
         self.network = network
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.network.features(samples)  # type: ignore[operator]
+        features: Tensor = self.network.features(samples)  # type: ignore[operator]
+        return features
 
 
 # ------------------------------------------------------------------------------------------ by name
@@ -210,7 +210,7 @@ def _stock_er_ace(setting: Setting) -> SupervisedTemplate:
 
 
 def _stock_icarl(setting: Setting) -> SupervisedTemplate:
-    """iCaRL with as many samples of each class from the start: Avalanche's shared memory rounds up, beyond it."""
+    """iCaRL with a quota for each class from the start: of a shared memory, Avalanche rounds them up."""
     model, classes = setting.network(), setting.stream.data.spec.classes
     each = setting.raw() // classes
     if not each:

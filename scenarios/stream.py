@@ -47,11 +47,11 @@ def scenario(name: str, experiences: int | None = None) -> Scenario:
 
 
 def class_order(classes: int, seed: int) -> list[int]:
-    """The order in which classes arrive, as in DM's protocol: NumPy's legacy generator, seeded, permutes them.
+    """The order in which classes arrive, as in DM's protocol.
 
-    The same numbers as ``np.random.seed(seed); np.random.permutation(classes)``; the global state is left alone.
+    The same numbers as ``np.random.seed(seed); np.random.permutation(classes)``, without the global state.
     """
-    return np.random.RandomState(seed).permutation(classes).tolist()  # noqa: NPY002 - the published order
+    return np.random.RandomState(seed).permutation(classes).tolist()
 
 
 @dataclass(frozen=True)
