@@ -20,7 +20,8 @@ from fedbits.errors import ConfigError
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
 from scenarios.datasets import AvalancheDataset, as_dataset, as_samples
-from scenarios.memory import CompressedMemory, Entry, MemoryConfig, Teacher
+from scenarios.memory import Entry, MemoryConfig, Teacher
+from scenarios.online import make_memory
 
 _BATCH = 256
 
@@ -85,7 +86,7 @@ class CompressedBuffer(ExemplarsBuffer):
         # Not the base class's: it would keep a data set.
         self.max_size = config.capacity
         self.spec, self.seed, self.logits = spec, seed, logits
-        self.memory = CompressedMemory(config)
+        self.memory = make_memory(config)
         self.added = 0  # experiences
         self._progress = progress
         self._decoded: weakref.ref[ReplayedSamples] | None = None

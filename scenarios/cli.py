@@ -58,7 +58,8 @@ def continual(
         str | None,
         typer.Option(
             help="How its bytes are shared: fixed (a quota for each class), progressive (older sets are "
-            "cut) or redistil (all again, from the decoded memory)  [default: fixed]",
+            "cut), redistil (all again, from the decoded memory) or online (real samples, taken in a "
+            "single pass)  [default: fixed]",
             show_default=False,
         ),
     ] = None,

@@ -17,6 +17,7 @@ from fedbits.progress import Progress
 from fedbits.rng import derive_seed
 from scenarios.learner import Score
 from scenarios.memory import CompressedMemory
+from scenarios.online import OnlineMemory
 from scenarios.raw import RawMemory
 from scenarios.stream import Stream
 
@@ -27,7 +28,7 @@ class GDumb:
     def __init__(
         self,
         stream: Stream,
-        memory: CompressedMemory | RawMemory,
+        memory: CompressedMemory | OnlineMemory | RawMemory,
         protocol: Protocol,
         seed: int,
         device: torch.device | str = "cpu",
@@ -64,7 +65,7 @@ class GDumb:
         return self.held.union(self.stream.data.spec) if len(self.held) else None
 
     def blobs(self) -> list[bytes]:
-        return list(self.held.blobs()) if isinstance(self.held, CompressedMemory) else []
+        return [] if isinstance(self.held, RawMemory) else list(self.held.blobs())
 
     def state(self) -> dict[str, Any]:
         return {"memory": self.held.state()}

@@ -32,7 +32,8 @@ from fedbits.selection import select
 # progressive: what has been seen shares the capacity; older sets are cut to their shrinking share. Samples
 #   stand in herding order, so that any first ones of a class follow its mean.
 # redistil: as progressive, but all is distilled again, the memory as decoded and the new samples together.
-Policy = Literal["fixed", "progressive", "redistil"]
+# online: a reservoir for a single pass over the stream (:class:`scenarios.online.OnlineMemory`).
+Policy = Literal["fixed", "progressive", "redistil", "online"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 Teacher = Callable[[Tensor], Tensor]

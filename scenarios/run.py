@@ -18,7 +18,8 @@ from scenarios import report
 from scenarios.config import RunConfig
 from scenarios.gdumb import GDumb
 from scenarios.learner import Learner, Score
-from scenarios.memory import CompressedMemory, MemoryConfig
+from scenarios.memory import MemoryConfig
+from scenarios.online import make_memory
 from scenarios.quiet import quiet
 from scenarios.raw import RawMemory
 from scenarios.stream import Stream, scenario
@@ -108,9 +109,9 @@ def build(config: RunConfig, stream: Stream, capacity: int, logs: Path, progress
     )
     memory = memory_config(config, capacity, stream.data.spec.classes)
     if config.strategy == usual.GDUMB:
-        held: CompressedMemory | RawMemory = CompressedMemory(memory)
-        if config.recipe == usual.RAW:
-            held = RawMemory(stream.data.spec, capacity, stream.data.spec.classes)
+        spec = stream.data.spec
+        raw = config.recipe == usual.RAW
+        held = RawMemory(spec, capacity, spec.classes) if raw else make_memory(memory)
         return GDumb(stream, held, protocol, config.seed, config.device)
     try:
         with quiet():
