@@ -146,6 +146,7 @@ def continual(
         folder = out or Path("runs") / config.default_name
         from scenarios.run import check_folder, run
 
+        common.check_output(folder / "report.json")
         if check_folder(folder, resume):
             common.say(f"note: starting over; the run in {folder} (--resume continues it) is replaced")
         with common.terminal_progress() as progress:

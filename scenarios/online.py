@@ -1,9 +1,10 @@
 """A memory for streams that are seen once, sample by sample, without tasks: a reservoir that is a blob.
 
 Each class is sampled uniformly from all that has been seen of it, and classes share the bytes as evenly as
-their samples allow. A sample is coded when it is taken, on a grid that the first ones fix; then only whole
-samples are dropped, so nothing is ever quantised twice. There is no staging area: what is held between two
-batches is one blob and a number for each class. A batch itself is not memory: whoever trains holds it anyway.
+their samples allow. A sample is coded when it is taken, on a grid that is fixed from the start; then only
+whole samples are dropped, so nothing is ever quantised twice. There is no staging area: what is held between
+two batches is one blob and a few numbers for each class. A batch itself is not memory: whoever trains holds
+it anyway.
 """
 
 from __future__ import annotations
@@ -163,8 +164,7 @@ class OnlineMemory:
         samples, labels = samples.cpu(), labels.cpu()
         if not self.blob:
             order = _by_class(keys, labels)
-            config = pixel_config(self.config, batch.spec)
-            stored = PixelParameterization.from_samples(samples[order], batch.spec, config)
+            stored = _coded(samples[order], batch.spec, pixel_config(self.config, batch.spec))
         else:
             held = self.decode()[0]
             if not held.spec.same_task(batch.spec):
@@ -206,9 +206,21 @@ def pixel_config(config: MemoryConfig, spec: DataSpec) -> PixelConfig:
     """How samples are stored: as the recipe says, or two bits, at half the resolution of larger images."""
     recipe = config.recipe
     bears = spec.is_grid and min(spec.grid_shape[1:]) >= _HALVED
-    return PixelConfig(
-        recipe.bits or _BITS, recipe.factor or (2 if bears else 1), recipe.quantizer, recipe.transform
-    )
+    levels = replace(recipe.quantizer, start="range", tail=0.0)
+    return PixelConfig(recipe.bits or _BITS, recipe.factor or (2 if bears else 1), levels, recipe.transform)
+
+
+def _coded(samples: Tensor, spec: DataSpec, config: PixelConfig) -> PixelParameterization:
+    """``samples`` on levels over the whole range of uint8 data (of float data, over that of ``samples``).
+
+    The first samples of a stream do not tell what will come: levels that suit them would cut off others.
+    """
+    extremes = samples[:0]
+    if spec.dtype == "uint8":
+        darkest = torch.zeros(1, *spec.shape, dtype=torch.uint8)
+        extremes = spec.normalise(torch.cat([darkest, darkest.bitwise_not()]))
+    every = PixelParameterization.from_samples(torch.cat([samples, extremes]), spec, config)
+    return every.selected(torch.arange(len(samples)))
 
 
 def _by_class(keys: Tensor, labels: Tensor) -> Tensor:

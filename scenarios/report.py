@@ -21,6 +21,7 @@ from scenarios.stream import Stream
 if TYPE_CHECKING:
     from scenarios.run import Record
 
+NAMES = ("report.json", "report.html")
 SAMPLES_PER_CLASS = 16
 _PACKAGES = ("fedbits", "torch", "avalanche-lib", "numpy", "constriction")
 
@@ -81,8 +82,10 @@ def write(
     facts = describe(folder, config, stream, capacity, record, learner.blobs())
     held = learner.memory()
     picture = page.sheet_png(held, SAMPLES_PER_CLASS) if held is not None else None
-    write_atomic(folder / "report.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    write_atomic(folder / "report.html", render(facts, picture))
+    for name, text in zip(
+        NAMES, (json.dumps(facts, indent=2, allow_nan=False) + "\n", render(facts, picture)), strict=True
+    ):
+        write_atomic(folder / name, text)
     return facts
 
 

@@ -82,6 +82,9 @@ def run(
     if resume:
         saved = checkpoint.load(path, settings)
         record, state = Record.of(saved["record"]), saved["learner"]
+    else:
+        for name in (CHECKPOINT, *report.NAMES):  # of an earlier run: nobody may take them for this one's
+            (folder / name).unlink(missing_ok=True)
     learner = build(config, stream, capacity, folder / _logs(record.done), progress)
     if state is not None:
         learner.restore(state)

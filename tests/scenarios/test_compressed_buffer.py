@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import weakref
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -80,6 +82,18 @@ def test_decoded_samples_are_shared_and_go_with_the_last_user() -> None:
     assert buffer._decoded() is None
 
 
+def reachable(thing: object) -> list[object]:
+    """All that ``thing`` keeps alive, but for code."""
+    found: dict[int, object] = {}
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in found and not isinstance(one, type | ModuleType | FunctionType):
+            found[id(one)] = one
+            waiting += gc.get_referents(one)
+    return list(found.values())
+
+
 def test_nothing_of_the_stream_is_held() -> None:
     built = benchmark(stream())
     samples = weakref.ref(built.train_stream[0].dataset._flat_data._datasets[0])
@@ -89,6 +103,9 @@ def test_nothing_of_the_stream_is_held() -> None:
     del built
     gc.collect()
     assert samples() is None
+    held = reachable(buffer)
+    assert not any(isinstance(one, torch.Tensor | torch.utils.data.Dataset) for one in held)
+    assert sum(sys.getsizeof(one) for one in held) <= buffer.size + (64 << 10)
     again = pickle.loads(pickled)
     assert list(again.memory.blobs()) == list(buffer.memory.blobs())
     assert len(again.buffer) == len(buffer.memory)
