@@ -33,7 +33,7 @@ class AvalancheLearner:
         """The strategy ``name`` of :mod:`scenarios.strategies`.
 
         Raises:
-            ConfigError: no such strategy, or a network that cannot take the samples.
+            ConfigError: no such strategy.
             BudgetError: the memory cannot hold the least that the strategy needs.
         """
         self.setting, self.benchmark = setting, benchmark(setting.stream)

@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from fedbits.data import DataSpec
 from fedbits.data.union import Union
-from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
@@ -44,21 +43,21 @@ class ReplayedSamples(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.samples[index], self.targets[index]
 
-    @cached_property
-    def sets(self) -> list[DistilledSet]:
-        return [entry.decode() for entry in self.entries]
-
-    @cached_property
+    @property
     def samples(self) -> Tensor:
         """Normalised float32 ``[n, *shape]``."""
-        samples = Union(self.spec, self.sets).batch().samples
-        self.__dict__.pop("sets", None)  # which hold them a second time
-        return samples
+        return self._decoded[0]
 
+    @property
     def logits(self) -> Tensor | None:
         """float32 ``[n, classes]``, of samples that came with such."""
-        taught = [one.soft_labels for one in self.sets if one.soft_labels is not None]
-        return torch.cat([labels.logits.detach() for labels in taught]) if taught else None
+        return self._decoded[1]
+
+    @cached_property
+    def _decoded(self) -> tuple[Tensor, Tensor | None]:
+        sets = [entry.decode() for entry in self.entries]
+        taught = [one.soft_labels.logits.detach() for one in sets if one.soft_labels is not None]
+        return Union(self.spec, sets).batch().samples, torch.cat(taught) if taught else None
 
 
 class CompressedBuffer(ExemplarsBuffer):
@@ -103,7 +102,7 @@ class CompressedBuffer(ExemplarsBuffer):
         if samples is None:
             samples = ReplayedSamples(self.spec, list(self.memory.entries))
             self._decoded = weakref.ref(samples)
-        return as_dataset(samples, samples.targets, samples.logits() if self.logits else None)
+        return as_dataset(samples, samples.targets, samples.logits if self.logits and len(samples) else None)
 
     @buffer.setter
     def buffer(self, new_buffer: AvalancheDataset) -> None:

@@ -41,8 +41,8 @@ def continual(
     strategy: Annotated[
         str,
         typer.Option(
-            help="gdumb, er or der with compressed memory; raw samples at equal bytes: stock-gdumb, "
-            "stock-replay, stock-reservoir, stock-der, stock-icarl, stock-er-ace."
+            help="gdumb (DM's protocol), er, der or avalanche-gdumb with compressed memory; with raw samples "
+            "at equal bytes stock-gdumb, stock-replay, stock-reservoir, stock-der, stock-icarl, stock-er-ace."
         ),
     ] = "gdumb",
     memory: Annotated[str, typer.Option(help="Capacity of the replay memory: 10KiB, 600B/class.")] = "10KiB",

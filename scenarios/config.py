@@ -13,7 +13,7 @@ from scenarios.memory import POLICIES
 from scenarios.stream import scenario
 
 GDUMB = "gdumb"  # by DM's protocol; all others by Avalanche's
-COMPRESSED = ("er", "der")
+COMPRESSED = ("er", "der", "avalanche-gdumb")
 STOCK = ("stock-gdumb", "stock-replay", "stock-reservoir", "stock-der", "stock-icarl", "stock-er-ace")
 STRATEGIES = (GDUMB, *COMPRESSED, *STOCK)
 RAW = "raw"  # instead of a recipe: samples as they are

@@ -95,11 +95,6 @@ class Entry:
     def decode(self) -> DistilledSet:
         return container.decode(self.blob)
 
-    @property
-    def classes(self) -> int:
-        """Classes of which it has samples."""
-        return sum(count > 0 for count in self.counts)
-
 
 @dataclass
 class CompressedMemory:

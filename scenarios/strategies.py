@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from fedbits import networks
 from fedbits.errors import BudgetError, ConfigError
-from fedbits.evaluate import Protocol
 from fedbits.progress import Progress, Task
 from scenarios.buffer import CompressedBuffer
 from scenarios.memory import MemoryConfig
@@ -41,20 +40,15 @@ class Training:
     """How an Avalanche strategy trains: SGD without momentum, as in the protocols of ER and DER.
 
     Attributes:
-        network, width: as of :class:`fedbits.evaluate.Protocol`.
+        width: of the ConvNet, or of the MLP of flat samples.
         epochs: passes over an experience; 1 is a single pass.
         batch: of the stream; as many come from the memory.
     """
 
-    network: str = "auto"
     width: int = 64
     epochs: int = 1
     batch: int = 32
     learning_rate: float = 0.03
-
-    @classmethod
-    def of(cls, protocol: Protocol, epochs: int, batch: int, learning_rate: float) -> Training:
-        return cls(protocol.network, protocol.width, epochs, batch, learning_rate)
 
 
 @dataclass(frozen=True)
@@ -76,10 +70,10 @@ class Setting:
 
     def network(self) -> nn.Module:
         """Freshly initialised from the seed, with a head of all classes."""
-        spec, name = self.stream.data.spec, self.training.network
-        name = networks.default_network(spec) if name == "auto" else name
-        networks.check(name, spec)
-        return networks.build(name, spec, self.training.width, self.seed).to(self.device)
+        spec = self.stream.data.spec
+        return networks.build(networks.default_network(spec), spec, self.training.width, self.seed).to(
+            self.device
+        )
 
     def raw(self, logits: bool = False) -> int:
         """Raw samples that the capacity holds."""
@@ -147,7 +141,8 @@ class SmallBatchDER(DER):
     """Avalanche's DER++, which replays even where the memory is less than a batch."""
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        held = len(self.storage_policy.buffer)
+        policy = self.storage_policy
+        held = len(policy.memory if isinstance(policy, CompressedBuffer) else policy.buffer)
         self.batch_size_mem = max(1, min(self.train_mb_size, held))
         super()._before_training_exp(**kwargs)
 
@@ -178,8 +173,17 @@ def _der(setting: Setting) -> SupervisedTemplate:
     return strategy
 
 
+def _gdumb(setting: Setting) -> SupervisedTemplate:
+    plugin = GDumbPlugin(setting.memory.capacity)
+    plugin.storage_policy = setting.buffer()
+    return _from_scratch(setting, plugin)
+
+
 def _stock_gdumb(setting: Setting) -> SupervisedTemplate:
-    plugin = GDumbPlugin(setting.raw())
+    return _from_scratch(setting, GDumbPlugin(setting.raw()))
+
+
+def _from_scratch(setting: Setting, plugin: GDumbPlugin) -> SupervisedTemplate:
     strategy = setting.template(plugin)
     plugin.init_model = copy.deepcopy(strategy.model)  # the plugin would take that of a resumed run
     return strategy
@@ -229,7 +233,11 @@ def _stock_icarl(setting: Setting) -> SupervisedTemplate:
     )
 
 
-COMPRESSED: dict[str, Callable[[Setting], SupervisedTemplate]] = {"er": _er, "der": _der}
+COMPRESSED: dict[str, Callable[[Setting], SupervisedTemplate]] = {
+    "er": _er,
+    "der": _der,
+    "avalanche-gdumb": _gdumb,
+}
 STOCK: dict[str, Callable[[Setting], SupervisedTemplate]] = {
     "stock-gdumb": _stock_gdumb,
     "stock-replay": _stock_replay,
@@ -244,7 +252,7 @@ def build(name: str, setting: Setting) -> SupervisedTemplate:
     """The strategy ``name``.
 
     Raises:
-        ConfigError: no such strategy, or a network that cannot take the samples.
+        ConfigError: no such strategy.
         BudgetError: the memory cannot hold one raw sample (of each class, where it must).
     """
     known = COMPRESSED | STOCK

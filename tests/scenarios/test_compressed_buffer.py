@@ -74,7 +74,7 @@ def test_decoded_samples_are_shared_and_go_with_the_last_user() -> None:
     first[0]
     assert buffer._decoded is not None
     held = buffer._decoded()
-    assert held is not None and "samples" in held.__dict__
+    assert held is not None and "_decoded" in held.__dict__
     second[0]
     assert buffer._decoded() is held
     del first, second, held

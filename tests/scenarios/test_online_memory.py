@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("avalanche")
 
 import torch
+from avalanche.benchmarks.scenarios.online import split_online_stream
 from making import make_data, tiny_recipe
-from streams import data_set, of_classes
+from streams import data_set, of_classes, stream
 
 from fedbits.data import TensorData
 from fedbits.errors import BudgetError, ConfigError, MismatchError
+from scenarios.benchmarks import benchmark
 from scenarios.buffer import CompressedBuffer
 from scenarios.memory import MemoryConfig
 from scenarios.online import OnlineMemory
@@ -94,10 +97,14 @@ def test_it_goes_on_from_its_state() -> None:
     assert again == whole and list(again.blobs()) == list(whole.blobs())
 
 
-def test_a_buffer_takes_it() -> None:
+def test_a_buffer_takes_the_small_experiences_of_an_online_stream() -> None:
     buffer = CompressedBuffer(data_set().spec, memory().config)
-    buffer.memory.add(data_set().train, 1)
-    assert len(buffer.buffer) == len(buffer.memory) > 0
+    small = split_online_stream(benchmark(stream()).train_stream, experience_size=20, shuffle=False)
+    for experience in small:
+        buffer.update(SimpleNamespace(experience=experience))
+        assert 0 < buffer.size <= 400
+    assert buffer.added == 6 and len(buffer.memory.entries) == 1
+    assert len(buffer.buffer) == len(buffer.memory) and min(buffer.memory.entries[0].counts) > 0
 
 
 def test_what_cannot_be_is_one_sentence() -> None:
