@@ -41,6 +41,8 @@ Teacher = Callable[[Tensor], Tensor]
 
 _LOGIT_BYTES = 2  # a stored logit is a float16
 _SLACK = 16  # bytes by which a message with labels may be larger than the message and the labels
+_SHARED = 40  # bytes of a blob, about, that do not come and go with samples
+_TRIALS, _CLOSE = 4, 0.03  # to leave room for logits, and the share of the bytes that may stay empty
 
 
 @dataclass(frozen=True)
@@ -234,14 +236,28 @@ class _Filling:
         """A set of at most ``limit`` bytes, with the teacher's logits if there is one."""
         if self.teacher is None:
             return self._distil(data, self.config.recipe, limit)
-        # Samples leave room for their logits, as many as it takes beside as many samples.
-        foreseen = self._distil(data, real_samples(self.config.recipe), limit)
-        each = len(container.encode(foreseen)) / len(foreseen)
-        logits = _LOGIT_BYTES * data.spec.classes
-        taught = self._taught(
-            self._distil(data, self.config.recipe, int((limit - _SLACK) * each / (each + logits)))
-        )
+        taught = self._taught(self._distil(data, self.config.recipe, self._besides_logits(data, limit)))
         return _fitting(cut.within(taught, limit), limit)
+
+    def _besides_logits(self, data: TensorData, limit: int) -> int:
+        """Bytes for samples, so that with their logits they take about ``limit``.
+
+        Found on real samples by the same recipe, which take no time to optimise: the share of logits depends
+        on the form that the planner chooses for so many bytes.
+        """
+        recipe, logits, room = real_samples(self.config.recipe), _LOGIT_BYTES * data.spec.classes, limit
+        for _ in range(_TRIALS):
+            try:
+                trial = self._distil(data, recipe, room)
+            except BudgetError:
+                return (room + limit) // 2
+            size = len(container.encode(trial))
+            left = limit - _SLACK - size - logits * len(trial)
+            if 0 <= left <= _CLOSE * limit:
+                break
+            each = max(size - _SHARED, 1) / len(trial)
+            room = max(1, min(limit, room + int(left * each / (each + logits))))
+        return room
 
     def shrunk(self, entry: Entry, limit: int) -> Entry:
         """In at most ``limit`` bytes: cut, or distilled again where what samples share is too much."""
