@@ -20,7 +20,7 @@ from typing import Any
 import record
 import torch
 
-from fedbits import data, evaluate, recipes
+from fedbits import container, data, evaluate, recipes
 from fedbits.data import DataSpec
 from scenarios.memory import CompressedMemory, MemoryConfig
 from scenarios.stream import Stream
@@ -54,15 +54,17 @@ def held(args: argparse.Namespace) -> dict[str, Any]:
     memory, spec = filled(args)
     facts = {"capacity": args.memory, "memory_bytes": memory.size, "samples": len(memory)}
     facts["pickle_bytes"] = len(pickle.dumps(memory))
+    facts["coders"] = [container.inspect(blob).get("coder") for blob in memory.blobs()]
     facts["resident_with"] = resident()
     union = memory.union(spec)
     union.batch()
     facts["resident_decoded"] = resident()
     del union
     facts["resident_released"] = resident()
-    facts["decoding"] = decoding(memory, spec)
+    pickled = pickle.dumps(memory)
     del memory
-    facts["resident_without"] = resident()
+    facts["resident_without"] = resident()  # but for the pickle, in its place
+    facts["decoding"] = decoding(pickle.loads(pickled), spec)
     return facts
 
 

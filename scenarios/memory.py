@@ -132,7 +132,7 @@ class CompressedMemory:
             ConfigError: there are more classes than quotas.
             MismatchError: ``data`` is of another task than what is remembered.
         """
-        if self.entries and not (held := self.entries[0].decode().spec).same_task(data.spec):
+        if self.entries and not (held := container.task(self.entries[0].blob)).same_task(data.spec):
             raise MismatchError(f"the memory holds samples of {held.name}, not of {data.spec.name}")
         seen = tuple(data.class_counts())
         filling = _Filling(self.config, seed, teacher, progress)
@@ -146,7 +146,7 @@ class CompressedMemory:
         *older, share = self.shares([*(entry.seen for entry in self.entries), seen])
         added = filling.distilled(data, share)
         if self.config.policy != "fixed":
-            added = in_herding_order(added, seed)
+            added = filling.ordered(added, share)
         kept = [filling.shrunk(entry, limit) for entry, limit in zip(self.entries, older, strict=True)]
         self.entries = [*kept, Entry.of(added, seen)]
 
@@ -265,10 +265,20 @@ class _Filling:
             return entry
         decoded = entry.decode()
         smaller = cut.within(decoded, limit)
-        if len(container.encode(smaller)) > limit:
+        size = len(container.encode(smaller))
+        if size > limit:
+            if decoded.soft_labels is not None and self.teacher is None:
+                raise BudgetError(
+                    f"a share of {limit:,} bytes is too small for a set whose logits nobody is there to give "
+                    f"again: the smallest that would do is {size:,} bytes"
+                )
             again = TensorData(decoded.spec, decoded.raw(), decoded.labels)
-            smaller = in_herding_order(self.distilled(again, limit), self.seed)
+            smaller = self.ordered(self.distilled(again, limit), limit)
         return Entry.of(smaller, entry.seen)
+
+    def ordered(self, distilled: DistilledSet, limit: int) -> DistilledSet:
+        """In herding order, and still in at most ``limit`` bytes: another order may take a few more."""
+        return _fitting(cut.within(in_herding_order(distilled, self.seed), limit), limit)
 
     def _distil(self, data: TensorData, recipe: Recipe, limit: int) -> DistilledSet:
         return distill(
@@ -298,8 +308,8 @@ def _fitting(distilled: DistilledSet, limit: int) -> DistilledSet:
     size = len(container.encode(distilled))
     if size > limit:
         raise BudgetError(
-            f"a share of {limit:,} bytes is too small for one sample and its logits of each class: the "
-            f"smallest that would do is {size:,} bytes, so give the memory more"
+            f"a share of {limit:,} bytes is too small for one sample of each class, with all that is stored "
+            f"of it: the smallest that would do is {size:,} bytes, so give the memory more"
         )
     return distilled
 

@@ -12,9 +12,11 @@ import torch
 from making import tiny_recipe
 from streams import CLASSES, config, data_set, of_classes
 
-from fedbits import container
+from fedbits import container, cut
+from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError, ConfigError, MismatchError
 from fedbits.plan import epitome
+from scenarios import memory as memory_module
 from scenarios.memory import CompressedMemory, MemoryConfig, in_herding_order
 
 TRAIN = data_set().train
@@ -76,6 +78,19 @@ def test_the_first_samples_of_a_class_follow_its_mean() -> None:
     distance = (samples[:8].mean(0) - samples.mean(0)).norm()
     others = torch.stack([samples[start : start + 8].mean(0) for start in range(8, len(samples) - 7, 8)])
     assert distance < (others - samples.mean(0)).flatten(1).norm(dim=1).max()
+
+
+def test_another_order_of_samples_keeps_to_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = memory_module.in_herding_order
+
+    def larger(distilled: DistilledSet, seed: int) -> DistilledSet:
+        """As if the order took more bytes: some samples come twice."""
+        counts = distilled.class_counts()
+        index = torch.arange(len(distilled)).repeat_interleave(2)
+        return cut.selected(real(distilled, seed), index, [2 * count for count in counts])
+
+    monkeypatch.setattr(memory_module, "in_herding_order", larger)
+    assert 480 <= filled("progressive").size <= 600
 
 
 def test_redistilling_makes_one_set_of_all_that_is_known() -> None:
