@@ -39,5 +39,5 @@ def commit() -> str:
         found = subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parent)
         return found.stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "../fedbits", "../nodes")
+    changed = git("status", "--porcelain", "--", "../fedbits", "../nodes", "../scenarios")
     return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")

@@ -114,6 +114,15 @@ def decode(
     return DistilledSet(spec, parameterization, wanted, recipe, soft, rate, views)
 
 
+def task(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DataSpec:
+    """The task that the samples of ``blob`` are of; they are not decoded.
+
+    Raises:
+        FormatError: the blob is damaged, or its task is none.
+    """
+    return _read_task(_open(blob, limits))
+
+
 def _stored(message: pb.DistilledSet) -> Any:
     """A copy of what ``message`` says of its parameterisation; a part of it would keep the whole alive."""
     return copy.deepcopy(getattr(message, str(message.WhichOneof("parameterization"))))

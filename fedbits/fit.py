@@ -7,10 +7,11 @@ import math
 import torch
 
 from fedbits.container import encode, ledger
+from fedbits.cut import first, within
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
 from fedbits.labels import SoftLabels
-from fedbits.plan import CLOSE, Candidates, evenly, largest_within
+from fedbits.plan import CLOSE, Candidates, largest_within
 
 FILL = 0.95  # a blob uses at least this share of its budget, unless the data ran out
 _WEAKEST, _STRONGEST = 1e-4, 1e4  # trade-offs that change nothing, and at which hardly a bit is left
@@ -71,7 +72,7 @@ def fit(
             if fitting is not None:
                 return fitting
     for one in (distilled, starting) if may_grow else ():
-        fitting = _squeezed(_within(one, budget), budget, False)
+        fitting = _squeezed(within(one, budget), budget, False)
         if fitting is not None:
             return fitting
     raise AssertionError("check_budget comes first")
@@ -103,41 +104,7 @@ def _bearable(distilled: DistilledSet, budget: int) -> float:
 
 def _thinned(distilled: DistilledSet, budget: int) -> DistilledSet:
     """As many samples of the set as can be tightened to ``budget`` without harm."""
-    return _within(distilled, _bearable(distilled, budget))
-
-
-def _within(distilled: DistilledSet, most: float) -> DistilledSet:
-    """As many samples of the set as take at most ``most`` bytes; one of each class at least.
-
-    Those of the largest classes go first, the last of a class before the others.
-    """
-    if most == math.inf or len(encode(distilled)) <= most:
-        return distilled
-    have = distilled.class_counts()
-
-    def with_total(total: int) -> DistilledSet:
-        return _first(distilled, evenly(have, total))
-
-    def size(total: int) -> int:
-        return len(encode(with_total(total)))
-
-    least = sum(count > 0 for count in have)
-    return with_total(largest_within(size, least, len(distilled), int(most)))
-
-
-def _first(distilled: DistilledSet, counts: tuple[int, ...]) -> DistilledSet:
-    """The first ``counts`` samples of each class."""
-    classes = torch.arange(len(distilled)).split(distilled.class_counts())
-    index = torch.cat([places[:count] for places, count in zip(classes, counts, strict=True)])
-    stored, soft = distilled.parameterization.selected(index), distilled.soft_labels
-    return DistilledSet(
-        distilled.spec,
-        stored,
-        list(counts),
-        distilled.recipe,
-        None if soft is None else soft.selected(index),
-        distilled.learning_rate,
-    )
+    return within(distilled, _bearable(distilled, budget))
 
 
 def _tightened(distilled: DistilledSet, strength: float) -> DistilledSet:
@@ -188,7 +155,7 @@ def _grow(distilled: DistilledSet, candidates: Candidates, budget: int) -> Disti
             return _joined(distilled, candidates, counts(total))
         if total > len(larger):  # fitting samples to what others share takes long: once for many trials
             larger = _joined(distilled, candidates, counts(math.ceil(_FURTHER * total)))
-        return _first(larger, counts(total))
+        return first(larger, counts(total))
 
     def size(total: int) -> int:
         return len(encode(with_total(total)))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
-from importlib import metadata
 from itertools import accumulate
 from pathlib import Path
 from statistics import mean, stdev
@@ -15,7 +13,9 @@ from typing import Any
 
 import torch
 
+from fedbits import page
 from fedbits.files import write_atomic
+from fedbits.machine import versions
 from nodes import report_html
 from nodes.client_app import peak_memory
 from nodes.codes import Code
@@ -64,7 +64,7 @@ def describe(result: RunResult) -> dict[str, Any]:
                 (o.facts.peak_bytes for r in result.rounds for o in r.outcomes), default=0
             ),
         },
-        "versions": versions(),
+        "versions": versions("fedbits", "torch", "flwr", "ray", "flwr-datasets", "numpy", "constriction"),
         "machine": _machine(result),
     }
 
@@ -166,34 +166,6 @@ def _yardstick(fedavg: FedAvgResult) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Of what the result depends on; ``commit`` when fedbits runs from a checkout."""
-    found = {"python": platform.python_version()}
-    for package in ("fedbits", "torch", "flwr", "ray", "flwr-datasets", "numpy", "constriction"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    commit = _commit(Path(__file__).resolve().parent.parent)
-    return found | ({"commit": commit} if commit else {})
-
-
-def _commit(folder: Path) -> str | None:
-    if not (folder / ".git").exists():
-        return None
-    try:
-        return _git(folder, "rev-parse", "HEAD") + (
-            "+" if _git(folder, "status", "--porcelain", "-uno") else ""
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
 def _machine(result: RunResult) -> dict[str, Any]:
     device = result.plan.device
     return {
@@ -207,6 +179,5 @@ def draw_sheets(result: RunResult) -> dict[int, bytes]:
     """Pictures (PNG) of what the first nodes sent in the last round in which they sent anything."""
     latest = {o.node: o.distilled for r in result.rounds for o in r.outcomes if o.distilled is not None}
     return {
-        node: report_html.sheet_png(latest[node], SAMPLES_PER_CLASS)
-        for node in sorted(latest)[:SHEETS_PER_REPORT]
+        node: page.sheet_png(latest[node], SAMPLES_PER_CLASS) for node in sorted(latest)[:SHEETS_PER_REPORT]
     }

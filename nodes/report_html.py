@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
 
-from fedbits import sheet
-from fedbits.data import Labelled
-from nodes.plots import Curve, accuracy_over_bytes, bytes_text
+from fedbits import page, svg
+from nodes.plots import Curve, accuracy_over_bytes
 
 Facts = Mapping[str, Any]
 
-TIMES = "\N{MULTIPLICATION SIGN}"
 _SWATCHES = ("--c1", "--c2", "--c3", "--c4", "--c5")
 
 
@@ -25,6 +21,7 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
     components = _components(facts)
     fields = {
         "title": escape(_title(facts)),
+        "style": page.style(),
         "subtitle": escape(_subtitle(facts)),
         "tiles": _tiles(facts),
         "plot_text": escape(_plot_text(facts)),
@@ -37,13 +34,6 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
     }
     template = resources.files("nodes").joinpath("report.html").read_text()
     return Template(template).substitute(fields)
-
-
-def sheet_png(distilled: Labelled, per_class: int) -> bytes:
-    """A sheet of samples, classes in rows, as PNG."""
-    stream = io.BytesIO()
-    sheet.draw(distilled, per_class=per_class).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------ headline
@@ -71,11 +61,11 @@ def _tiles(facts: Facts) -> str:
     total = sum(facts["seconds"].values())
     memory = facts["memory"]
     tiles.append(
-        _tile(
+        page.tile(
             "time",
-            duration(total),
-            f"peak memory {bytes_text(memory['server_peak_bytes'])} (server), "
-            f"{bytes_text(memory['node_peak_bytes'])} (largest node)",
+            page.duration(total),
+            f"peak memory {svg.bytes_text(memory['server_peak_bytes'])} (server), "
+            f"{svg.bytes_text(memory['node_peak_bytes'])} (largest node)",
         )
     )
     return "".join(tiles)
@@ -84,11 +74,11 @@ def _tiles(facts: Facts) -> str:
 def _accuracy_tile(facts: Facts) -> str:
     head, config = facts["headline"], facts["config"]
     if head["accuracy"] is None:
-        return _tile("test accuracy", "none", "no node delivered a set that could be used", main=True)
+        return page.tile("test accuracy", "none", "no node delivered a set that could be used", main=True)
     networks = len(head["accuracies"])
     value = f"{100 * head['accuracy']:.1f} % <small>± {100 * head['std']:.1f}</small>"
     what = f"{networks} network{'s' * (networks != 1)} trained on the union, protocol {config['protocol']}"
-    return _tile("test accuracy", value, what, main=True)
+    return page.tile("test accuracy", value, what, main=True)
 
 
 def _uplink_tile(facts: Facts) -> str:
@@ -97,38 +87,23 @@ def _uplink_tile(facts: Facts) -> str:
     what = f"{head['uplink_bytes']:,} bytes in blobs from {nodes}"
     if head["rejected_bytes"]:
         what += f"; {head['rejected_bytes']:,} more were refused"
-    return _tile("sent by all nodes", bytes_text(head["uplink_bytes"]), what)
+    return page.tile("sent by all nodes", svg.bytes_text(head["uplink_bytes"]), what)
 
 
 def _fedavg_tile(facts: Facts) -> str:
     head, yardstick = facts["headline"], facts["yardstick"]
     more = "" if head["fedavg_reached"] else "&gt; "
-    size = bytes_text(head["fedavg_uplink_bytes"])
+    size = svg.bytes_text(head["fedavg_uplink_bytes"])
     if head["fedavg_reached"]:
         what = f"FedAvg sends {size} until it is as accurate (round {yardstick['reached_in_round']})"
     else:
         what = f"FedAvg sent {size} in {len(yardstick['rounds'])} rounds without becoming as accurate"
-    return _tile("fewer bytes than FedAvg", f"{more}{ratio_text(head['fedavg_ratio'])}", what)
-
-
-def _tile(name: str, value: str, what: str, main: bool = False) -> str:
-    kind = "card tile main" if main else "card tile"
-    return f'<div class="{kind}"><i>{escape(name)}</i><b>{value}</b><span>{escape(what)}</span></div>'
+    return page.tile("fewer bytes than FedAvg", f"{more}{ratio_text(head['fedavg_ratio'])}", what)
 
 
 def ratio_text(ratio: float) -> str:
     """``1,234`` times, or with a decimal where that says something."""
-    return f"{ratio:,.0f}{TIMES}" if ratio >= 20 else f"{ratio:.1f}{TIMES}"
-
-
-def duration(seconds: float) -> str:
-    """``48 s``, ``3 min 20 s`` or ``1 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{ratio:,.0f}{page.TIMES}" if ratio >= 20 else f"{ratio:.1f}{page.TIMES}"
 
 
 # ---------------------------------------------------------------------------------------------------- plot
@@ -211,9 +186,9 @@ def _nodes(facts: Facts, components: Sequence[str]) -> str:
 
 def _node_cells(node: Facts, most: int, names: Sequence[str]) -> str:
     return (
-        _number(node["node"])
-        + _number(f"{node['samples']:,}")
-        + _number(node["classes"])
+        page.number(node["node"])
+        + page.number(f"{node['samples']:,}")
+        + page.number(node["classes"])
         + f"<td>{_histogram(node['class_counts'], most, names)}</td>"
     )
 
@@ -226,19 +201,15 @@ def _round_cells(node: Facts, entry: Facts, components: Sequence[str], several: 
     if bad:
         size = f" ({entry['bytes']:,} B)" if entry["bytes"] else ""
         text = f'<span class="meaning">{escape(entry["meaning"])}{size}</span>'
-        return cells + _number("") + f"<td>{text}</td>" + _number(_time(entry))
+        return cells + page.number("") + f"<td>{text}</td>" + page.number(_time(entry))
     sent = entry["sent"]
-    cells += _number(f"{sum(sent['class_counts']):,}")
+    cells += page.number(f"{sum(sent['class_counts']):,}")
     cells += f"<td>{_bytes_bar(entry, node['budget_bytes'], components)}</td>"
-    return cells + _number(_time(entry))
+    return cells + page.number(_time(entry))
 
 
 def _time(entry: Facts) -> str:
     return f"{entry['seconds']:.1f} s" if entry["seconds"] else "-"
-
-
-def _number(value: object) -> str:
-    return f'<td class="number">{value}</td>'
 
 
 def _histogram(counts: Sequence[int], most: int, names: Sequence[str]) -> str:
@@ -298,32 +269,23 @@ def _sheet(node: Facts, picture: bytes) -> str:
         text += f" · {sent['bits']} bits a value"
     if sent.get("factor", 1) != 1:
         text += f" · stored at 1/{sent['factor']} of the side"
-    data = base64.b64encode(picture).decode()
-    return (
-        f'<figure class="card"><figcaption><b>node {node["node"]}</b> · {escape(text)}</figcaption>'
-        f'<img alt="samples of node {node["node"]}" src="data:image/png;base64,{data}"></figure>'
-    )
+    return page.picture(f"node {node['node']}", text, picture)
 
 
 def _facts(facts: Facts) -> str:
     data, seconds = facts["data"], facts["seconds"]
     about = {
         "data": data["name"],
-        "sample": f" {TIMES} ".join(map(str, data["shape"])),
+        "sample": f" {page.TIMES} ".join(map(str, data["shape"])),
         "classes": data["classes"],
         "training samples": f"{data['train_samples']:,}",
         "test samples": f"{data['test_samples']:,}",
-        **{f"{part} took": duration(taken) for part, taken in seconds.items() if taken >= 0.5},
+        **{f"{part} took": page.duration(taken) for part, taken in seconds.items() if taken >= 0.5},
     }
     hidden = {"data", "out", "name", "data-root"}
     config = {key: value for key, value in facts["config"].items() if key not in hidden}
     return (
-        _definitions("configuration", config.items())
-        + _definitions("data and time", about.items())
-        + _definitions("versions and machine", (facts["versions"] | facts["machine"]).items())
+        page.definitions("configuration", config.items())
+        + page.definitions("data and time", about.items())
+        + page.definitions("versions and machine", (facts["versions"] | facts["machine"]).items())
     )
-
-
-def _definitions(title: str, entries: Iterable[tuple[str, object]]) -> str:
-    rows = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in entries)
-    return f'<div class="card"><h3>{escape(title)}</h3><dl>{rows}</dl></div>'

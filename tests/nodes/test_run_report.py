@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from fake_nodes import FakeGrid, context_of, small_config
 
+from fedbits.page import duration
+from fedbits.svg import bytes_text
 from nodes import careful_grid, report
 from nodes.client_app import Assignment, distil_to_blob, make_client_app
 from nodes.config import RunConfig
-from nodes.plots import Curve, accuracy_over_bytes, bytes_text
-from nodes.report_html import duration, ratio_text
+from nodes.plots import Curve, accuracy_over_bytes
+from nodes.report_html import ratio_text
 from nodes.run_folder import RunFolder
 from nodes.server_app import Plan, RunResult, Session, serve
 from nodes.shard import Source, load
