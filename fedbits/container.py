@@ -103,6 +103,7 @@ def decode(
     message = _open(blob, limits)
     spec, counts = _read_task(message), _read_counts(message)
     wanted = counts if classes is None else _only(counts, classes)
+    wanted = counts if wanted == counts else wanted
     read = wanted if message.class_lengths else counts
     labels = _declared_labels(message, spec, counts, wanted)
     _check_limits(message, spec, read, limits, labels)
