@@ -1,7 +1,8 @@
 """Coding of tables of symbols ``[epochs, samples, columns]``, such as compressed labels of views.
 
 Epoch after epoch and column by column, the symbols of all samples are one batch under statistics gathered
-from the batches before it (the first ones grow by doubling, as in :mod:`fedbits.coding.grid`). A symbol is
+from the batches before it (the first ones grow by doubling, as in :mod:`fedbits.coding.grid`). Samples come in
+an order in which all classes are met early. A symbol is
 predicted by its column, the class of the sample and of the one it is mixed with, the columns before it, and
 what the same sample had in the epoch before.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbits.coding.adaptive import AdaptiveModel, uniform_prior
-from fedbits.coding.grid import least_stream
+from fedbits.coding.grid import interleaved, least_stream
 from fedbits.coding.range_coder import Meter, SymbolCoder, Symbols
 from fedbits.coding.tree import LARGEST_TABLE, SymbolTree, hashed
 
@@ -126,8 +127,9 @@ def code_table(
     epochs, samples = rows.mixed.shape
     found = np.zeros((epochs, samples, len(levels)), np.uint16) if table is None else table
     models = _models(mixed, levels, rows.count, epochs * samples)
+    order = interleaved(rows.classes)
     for epoch, column, start, stop in _schedule(epochs, samples, levels):
-        part = slice(start, stop)
+        part = order[start:stop]
         known = None if table is None else table[epoch, part, column].astype(np.int64)
         found[epoch, part, column] = models[column].code(
             coder, _seen(found, rows, epoch, column, part), known
@@ -156,17 +158,17 @@ def table_counters(mixed: bool, levels: Sequence[int], classes: int) -> int:
     return counters + _COLUMN_NUMBERS * len(levels) + 3 * _BATCH_WEIGHTS
 
 
-def _seen(table: Table, rows: Rows, epoch: int, column: int, part: slice) -> _Seen:
+def _seen(table: Table, rows: Rows, epoch: int, column: int, part: Symbols) -> _Seen:
     def at(epoch: int, column: int) -> Symbols:
         if epoch < 0 or column < 0:
-            return np.zeros(part.stop - part.start, np.int64)
+            return np.zeros(len(part), np.int64)
         return table[epoch, part, column].astype(np.int64)
 
     return _Seen(
         column,
         rows.classes[part],
         rows.mixed[epoch, part],
-        np.arange(part.start, part.stop),
+        part,
         at(epoch, column - 1),
         at(epoch, column - 2),
         at(epoch - 1, column),
@@ -174,7 +176,7 @@ def _seen(table: Table, rows: Rows, epoch: int, column: int, part: slice) -> _Se
 
 
 def _schedule(epochs: int, samples: int, levels: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
-    """Epoch, column and a range of samples, batch by batch."""
+    """Epoch, column and a range of samples in the order in which they are coded, batch by batch."""
     done = 0
     for epoch in range(epochs):
         for column, size in enumerate(levels):

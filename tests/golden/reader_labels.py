@@ -227,6 +227,8 @@ class ViewLabels:
         decoder, columns = RangeDecoder(self.stream), self.columns
         table = np.zeros((self.epochs, self.n, len(columns)), np.int64)
         column = self._counts() if self.counted else self._trees()
+        ranked = [(rank, label) for label, count in enumerate(self.counts) for rank in range(count)]
+        order = sorted(range(self.n), key=lambda i: ranked[i])
         done = 0
         for epoch in range(self.epochs):
             partners = [self.partner(epoch, i) for i in range(self.n)]
@@ -234,9 +236,9 @@ class ViewLabels:
                 start = 0
                 while start < self.n:
                     stop = min(self.n, start + max(1, done), start + min(2**20 // size, LARGEST))
-                    who = range(start, stop)
+                    who = order[start:stop]
                     if size > 1:
-                        table[epoch, start:stop, k] = column(decoder, table, epoch, k, who, partners)
+                        table[epoch, who, k] = column(decoder, table, epoch, k, who, partners)
                     done += stop - start
                     start = stop
         return table
@@ -245,7 +247,7 @@ class ViewLabels:
         counts: dict[tuple[int, ...], Array] = {}
         columns, classes = self.columns, self.knows_classes
 
-        def column(decoder: RangeDecoder, _: Array, __: int, k: int, who: range, *___: Any) -> list[int]:
+        def column(decoder: RangeDecoder, _: Array, __: int, k: int, who: list[int], *___: Any) -> list[int]:
             size, found, chains = columns[k], [], []
             for i in who:
                 chains.append([(k,), (k, self.labels[i])] if classes else [(k,)])
@@ -266,7 +268,7 @@ class ViewLabels:
         trees = {s: Tree(11, s, self.epochs * self.n * times) for s, times in Counter(columns).items()}
 
         def column(
-            decoder: RangeDecoder, table: Array, epoch: int, k: int, who: range, partners: list[int]
+            decoder: RangeDecoder, table: Array, epoch: int, k: int, who: list[int], partners: list[int]
         ) -> list[int]:
             contexts = []
             for i in who:
