@@ -405,7 +405,7 @@ STARVED: dict[str, Change] = {
     "an epitome of large patches": _epitome(patch=128, width=2, blocks=0),
     "many floats": _many_floats,
     "many coefficients": _many_coefficients,
-    "labels of many epochs": _viewed(epochs=2000),
+    "labels of many epochs": _viewed(epochs=2000, counted=False),
     "counted labels of many epochs": _viewed(epochs=5000, counted=True),
     "labels of many rows": _many_viewed(3000, epochs=90, counted=True, stream=bytes(100)),
     "labels of many columns": _viewed_classes(2000, codec=0, stream=b"", tensors=b""),

@@ -61,6 +61,7 @@ def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
         "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
+        **({"labels": _view_labels(facts["view_labels"])} if facts["labels"] == "views" else {}),
         "values": f"{_form(facts)}, coder {facts['coder']}{alone}",
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
@@ -88,6 +89,15 @@ def _form(facts: Mapping[str, Any]) -> str:
     transformed = " of the cosine transform" if facts["transform"] == "dct" else ""
     stored = "" if facts["factor"] == 1 else f", stored {facts['factor']} times smaller a side"
     return each + spaced + transformed + stored
+
+
+def _view_labels(facts: Mapping[str, Any]) -> str:
+    """How labels of views are coded, and which views they are of."""
+    sizes = [f"{name} {facts[name]}" for name in ("width", "segment", "levels") if name in facts]
+    codec = f"{facts['codec']} ({', '.join(sizes)})" if sizes else facts["codec"]
+    mixed = "" if facts["mix"] == "none" else f", {facts['mix']}"
+    epochs = f"{facts['epochs']:,} epoch" + ("" if facts["epochs"] == 1 else "s")
+    return f"of views in {epochs}{mixed}; by {codec}, at temperature {facts['temperature']:g}"
 
 
 def _latents(facts: Mapping[str, Any]) -> str:
