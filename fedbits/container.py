@@ -20,7 +20,7 @@ from fedbits.data.spec import DataSpec
 from fedbits.declared import declared
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
-from fedbits.labels import SoftLabels, ViewLabels
+from fedbits.labels import SoftLabels
 from fedbits.labels.stored import DeclaredLabels, write_labels
 from fedbits.parameterization.base import Part
 from fedbits.task_message import read_task as _read_task
@@ -42,7 +42,8 @@ class DecodeLimits:
     Attributes:
         blob_bytes: of the whole blob.
         samples: of all classes.
-        elements: numbers in all decoded samples, 4 bytes each; decoding takes at most 8 for each.
+        elements: numbers in all decoded samples, 4 bytes each; decoding takes at most 8 for each. And
+            eighths of the bytes that labels of their views take.
         parameters: of all networks that travel in the blob.
         work: in units of some 100 ns; see :func:`fedbits.coding.coding_work`.
     """
@@ -63,8 +64,8 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
             bytes, as no class learns from another.
 
     Raises:
-        ConfigError: the set holds numbers that no receiver takes: ones that are not finite, or a learning
-            rate that is not positive.
+        ConfigError: the set holds what no receiver takes: numbers that are not finite, a learning rate that
+            is not positive, or labels of views that cannot travel.
     """
     message = pb.DistilledSet()
     write_task(message, distilled.spec)
@@ -91,8 +92,9 @@ def decode(
     """The set that :func:`encode` was given; samples are bit-exact on every machine.
 
     Args:
-        classes: those wanted; the set then has no samples of any other. Where each class was coded by
-            itself, the others are not decoded, and limits hold for what is.
+        classes: those wanted; the set then has no samples of any other, and no labels of views, which may
+            be mixed with views of others. Where each class was coded by itself, the others are not decoded,
+            and limits hold for what is.
 
     Raises:
         FormatError: whatever is wrong with ``blob``; nothing else, whatever the bytes.
@@ -101,13 +103,15 @@ def decode(
     message = _open(blob, limits)
     spec, counts = _read_task(message), _read_counts(message)
     wanted = counts if classes is None else _only(counts, classes)
+    wanted = counts if wanted == counts else wanted
     read = wanted if message.class_lengths else counts
-    _check_limits(message, spec, read, limits)
+    labels = _declared_labels(message, spec, counts, wanted)
+    _check_limits(message, spec, read, limits, labels)
     soft, rate = _read_soft_labels(message, spec, counts, wanted), _read_learning_rate(message)
-    views = _read_view_labels(message, spec, counts, wanted)
+    views = labels.read(_labels(0, counts)) if labels else None
     parts, recipe = _read_parts(message, counts, read), _read_recipe(message)
     kind, stored = declared(message, spec).parameterization, _stored(message)
-    del message  # which takes as much memory as the blob
+    del message, labels  # which takes as much memory as the blob
     parameterization = kind.decode(stored, spec, sum(read), parts)
     if read is not wanted:
         parameterization = parameterization.selected(_places(counts, wanted))
@@ -151,16 +155,6 @@ def _read_soft_labels(
         return None
     every = SoftLabels.from_bytes(message.soft_labels.logits, sum(counts), spec.classes)
     return every if wanted is counts else every.selected(_places(counts, wanted))
-
-
-def _read_view_labels(
-    message: pb.DistilledSet, spec: DataSpec, counts: list[int], wanted: list[int]
-) -> ViewLabels | None:
-    """Those of all samples; where some are not wanted none, as views of others may be mixed with them."""
-    if not message.HasField("view_labels") or wanted is not counts:
-        return None
-    labels = copy.deepcopy(message.view_labels)
-    return DeclaredLabels(labels, sum(counts), spec.classes).read(_labels(0, counts))
 
 
 def _places(counts: list[int], wanted: list[int]) -> torch.Tensor:
@@ -340,24 +334,29 @@ def _read_recipe(message: pb.DistilledSet) -> str:
     return message.recipe_name
 
 
-def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], limits: DecodeLimits) -> None:
-    """Refuse what takes more than ``limits`` to decode the ``counts`` samples of each class."""
+def _check_limits(
+    message: pb.DistilledSet,
+    spec: DataSpec,
+    counts: list[int],
+    limits: DecodeLimits,
+    labels: DeclaredLabels | None = None,
+) -> None:
+    """Refuse what takes more than ``limits`` to decode ``counts`` samples of each class, and ``labels``."""
     samples, per_class = sum(counts), bool(message.class_lengths)
     storage = declared(message, spec)
     storage.check()
     if samples > limits.samples:
         raise LimitError(f"the blob declares {samples:,} samples, more than the {limits.samples:,} allowed")
-    elements = storage.elements(samples)
+    elements = storage.elements(samples) + (labels.elements if labels else 0)
     if elements > limits.elements:
         raise LimitError(f"the blob declares {elements:,} numbers, more than the {limits.elements:,} allowed")
-    parameters = storage.parameters(counts, per_class)
+    parameters = storage.parameters(counts, per_class) + (labels.parameters if labels else 0)
     if parameters > limits.parameters:
         raise LimitError(
             f"the blob may bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
         )
     work = storage.work(counts, per_class) + storage.interpolated(samples) // 2
-    if message.HasField("view_labels"):
-        work += _check_labels(message, spec, samples, limits).work
+    work += labels.work if labels else 0
     if work > limits.work:
         raise LimitError(f"the blob takes {work:,} units of work, more than the {limits.work:,} allowed")
     stream = len(message.stream)
@@ -367,21 +366,17 @@ def _check_limits(message: pb.DistilledSet, spec: DataSpec, counts: list[int], l
         )
 
 
-def _check_labels(
-    message: pb.DistilledSet, spec: DataSpec, samples: int, limits: DecodeLimits
-) -> DeclaredLabels:
-    """Labels of views that exist, and take no more than ``limits`` but perhaps in work."""
+def _declared_labels(
+    message: pb.DistilledSet, spec: DataSpec, counts: list[int], wanted: list[int]
+) -> DeclaredLabels | None:
+    """Labels of views, if there are any to be read; they are checked in any case.
+
+    Where some samples are not wanted they are not read, as views of others may be mixed with them.
+    """
+    if not message.HasField("view_labels"):
+        return None
     if message.HasField("soft_labels"):
         raise CorruptError("the blob has both labels of samples and labels of their views")
-    declared_labels = DeclaredLabels(message.view_labels, samples, spec.classes)
-    declared_labels.check()
-    elements, parameters = declared_labels.elements, declared_labels.parameters
-    if elements > limits.elements:
-        raise LimitError(
-            f"the blob's labels take {elements:,} numbers, more than the {limits.elements:,} allowed"
-        )
-    if parameters > limits.parameters:
-        raise LimitError(
-            f"the blob's labels bring {parameters:,} parameters, more than the {limits.parameters:,} allowed"
-        )
-    return declared_labels
+    labels = DeclaredLabels(message.view_labels, sum(counts), spec.classes)
+    labels.check()
+    return labels if wanted is counts else None

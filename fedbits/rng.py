@@ -33,13 +33,18 @@ _GAMMA = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def uniforms(key: int, counters: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+def uniforms(
+    key: int, counters: NDArray[np.int64], count: int, numbers: slice = slice(None)
+) -> NDArray[np.float64]:
     """``[n, count]`` numbers, uniform in [0, 1): number j of counter c depends on ``key``, c and j alone.
+
+    Or only ``numbers`` of them, which takes as much less.
 
     So whoever knows ``key`` draws them again, in any order and on any machine: SplitMix64 (Steele, Lea and
     Flood, OOPSLA 2014) at place ``c * count + j``, its upper 53 bits.
     """
-    places = counters.astype(np.uint64)[:, None] * np.uint64(count) + np.arange(count, dtype=np.uint64)
+    wanted = np.arange(count, dtype=np.uint64)[numbers]
+    places = counters.astype(np.uint64)[:, None] * np.uint64(count) + wanted
     # Everything modulo 2**64.
     state = np.add((places + np.uint64(1)) * np.uint64(_GAMMA), np.uint64(key), dtype=np.uint64)
     for shift, factor in _MIX:

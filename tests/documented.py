@@ -8,6 +8,7 @@ from unittest import mock
 
 import constriction
 import numpy as np
+import torch
 from golden import reader, reader_stream
 from numpy.typing import NDArray
 
@@ -41,7 +42,31 @@ def assert_reads_the_same(blob: bytes, received: DistilledSet | None = None) -> 
     else:
         assert read.logits is not None
         assert read.logits.astype(np.float32).tolist() == received.soft_labels.logits.tolist()
+    assert_same_view_labels(read, received)
     assert_same_task(read.task, received)
+
+
+def assert_same_view_labels(read: reader.Decoded, received: DistilledSet) -> None:
+    """Symbols, tensors and partners in every bit; some views and probabilities but for rounding."""
+    theirs, ours = read.view_labels, received.view_labels
+    if theirs is None or ours is None:
+        assert theirs is None and ours is None
+        return
+    assert read.table is not None and np.array_equal(read.table, ours.table)
+    assert [f - 16 for _, f in read.tensors] == [tensor.fraction_bits for tensor in ours.codec.tensors]
+    for (values, _), tensor in zip(read.tensors, ours.codec.tensors, strict=True):
+        assert np.array_equal(values, tensor.values)
+    assert (theirs.temperature or 16) / 16 == ours.temperature
+    chosen, epochs = torch.arange(theirs.n)[:: max(1, theirs.n // 3)], theirs.epochs
+    for epoch in {0, epochs - 1}:
+        partners = [theirs.partner(epoch, i) for i in range(theirs.n)]
+        assert partners == ours.views.partners(epoch, torch.arange(theirs.n)).tolist()
+        views = ours.views.make(lambda index: received.samples[index], epoch, chosen)
+        labels = ours.targets(epoch, chosen)
+        size = max(1.0, float(received.samples.abs().max()))
+        for i, view, label in zip(chosen.tolist(), views.numpy(), labels.numpy(), strict=True):
+            assert np.allclose(theirs.view(read.samples, epoch, i), view, rtol=0, atol=1e-4 * size)
+            assert np.allclose(theirs.label(read.tensors, read.table[epoch, i].tolist()), label, atol=1e-5)
 
 
 def assert_same_task(task: reader.Task, received: DistilledSet) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from making import make_data, message_of, packed, small_blob
+from making import make_data, make_set, message_of, packed, small_blob
 from storing import in_epitome
+from viewed import viewed
 
 from fedbits.coding import CODERS
 from fedbits.coding.weights import QuantisedTensor, encode_weights
@@ -136,6 +137,44 @@ def _tensors(place: int, largest: int, fraction_bits: int = 4, width: int = 2) -
 
 def _tokens(largest: int) -> bytes:
     return encode_weights([QuantisedTensor(np.full((2, 2), largest), 4)])
+
+
+VIEWED = encode(viewed(make_set(make_data((2, 3, 4), [2, 1, 2])), "vqae"))  # of the same samples as BLOB
+
+
+def _viewed(**fields: Any) -> Change:
+    """Labels of views, valid but for ``fields``."""
+
+    def change(message: pb.DistilledSet) -> None:
+        message.view_labels.CopyFrom(message_of(VIEWED).view_labels)
+        for name, value in fields.items():
+            setattr(message.view_labels, name, value)
+
+    return change
+
+
+def _many_viewed(count: int, **fields: Any) -> Change:
+    """Of so many samples of each class, which are next to nothing themselves."""
+
+    def change(message: pb.DistilledSet) -> None:
+        message.task_described.shape[:] = (2, 1, 1)
+        message.pixel.bits = message.pixel.coder = 1
+        message.class_counts[:] = [count]
+        message.stream = bytes(5000)
+        _viewed(**fields)(message)
+
+    return change
+
+
+def _viewed_classes(classes: int, **fields: Any) -> Change:
+    """In so many classes, of which one has a sample."""
+
+    def change(message: pb.DistilledSet) -> None:
+        message.task_described.classes = classes
+        message.class_counts[:] = [1] + [0] * (classes - 1)
+        _viewed(**{"width": 0, "segment": 0, "levels": 0, **fields})(message)
+
+    return change
 
 
 def _lengths(*lengths: int) -> Change:
@@ -293,6 +332,34 @@ CORRUPT: dict[str, Change] = {
     "an epitome with a row too large": _epitome(network_weights=_tensors(10, (1 << 23) - 1, -16)),
     "an epitome with a gain too fine": _epitome(network_weights=_tensors(2, 1, 31)),
     "an epitome with a gain too coarse": _epitome(network_weights=_tensors(8, 1, -1)),
+    "labels of no view": _viewed(epochs=0),
+    "labels of samples and of views": lambda m: _viewed()(m) or _logits(*[0] * 15)(m),
+    "labels without a message": lambda m: m.view_labels.SetInParent(),
+    **{
+        f"labels of {value} {name}": _viewed(**{name: value})
+        for name, least in (
+            ("cropped", 64),
+            ("mix", 3),
+            ("temperature", 1025),
+            ("codec", 6),
+            ("rotation", 46),
+        )
+        for value in (least, 2**32 - 1)
+    },
+    **{
+        f"labels of a {name} of {value}": _viewed(**{name: value})
+        for name, values in (("width", (0, 3, 2**14 + 2)), ("segment", (0, 3)), ("levels", (0, 1, 4097)))
+        for value in (*values, 2**32 - 1)
+    },
+    "labels of a width that they do not have": _viewed(codec=4),
+    "labels of too many symbols": _viewed(codec=5, width=512, segment=1, levels=4096),
+    "labels of float16 in too many classes": _viewed_classes(2049, codec=0),
+    "labels of levels in too many classes": _viewed_classes(1 << 13, codec=1, levels=256),
+    "labels in more classes than two bytes count": _viewed_classes((1 << 16) + 1, codec=2, width=1, levels=2),
+    "labels in the most classes": _viewed_classes(1 << 20, codec=4, segment=1 << 20, levels=2),
+    "labels of a stream of ones": _viewed(stream=b"\xff" * 40),
+    "labels of counted ones": _viewed(stream=b"\xff" * 40, counted=True),
+    "labels of tensors of ones": _viewed(tensors=b"\xff" * 40),
     "floats that are no numbers": _floats(b"\xff" * 500),
     "a grid too long": _with_grid(0, 1, 0, 1, 0, 1),
     "a grid that is no number": _with_grid(np.nan, 1, 0, 1),
@@ -314,6 +381,14 @@ TOO_MUCH: dict[str, Change] = {
         _epitome(tokens=4096, patch=1)(m) or _shape(2, 2000, 2000)(m)
     ),
     "an epitome of 2^32 - 1 of each class": lambda m: _epitome()(m) or _counts(2**32 - 1)(m),
+    "labels of 2^32 - 1 epochs": _viewed(epochs=2**32 - 1),
+    "counted labels of 2^32 - 1 epochs": _viewed(epochs=2**32 - 1, counted=True),
+    "labels of 2^32 - 1 epochs of views that are not mixed": _viewed(epochs=2**32 - 1, mix=0),
+    "labels of epochs that work alone limits": _viewed(epochs=1 << 20, counted=True),
+    "labels of the most codes": _viewed(width=2**14, segment=2**14, levels=4096),
+    "labels of many samples": _many_viewed(1 << 18, epochs=2000, counted=True),
+    "labels of a large decoder": _viewed_classes(2000, codec=5, width=1 << 14, segment=1 << 14, levels=2),
+    "labels of the largest table": _viewed_classes(2048, codec=0, epochs=1 << 18, counted=True),
     "vast samples of floats": lambda m: _floats(b"")(m) or _shape(2, (1 << 24) - 1, (1 << 24) - 1)(m),
 }
 STARVED: dict[str, Change] = {
@@ -330,6 +405,11 @@ STARVED: dict[str, Change] = {
     "an epitome of large patches": _epitome(patch=128, width=2, blocks=0),
     "many floats": _many_floats,
     "many coefficients": _many_coefficients,
+    "labels of many epochs": _viewed(epochs=2000, counted=False),
+    "counted labels of many epochs": _viewed(epochs=5000, counted=True),
+    "labels of many rows": _many_viewed(3000, epochs=90, counted=True, stream=bytes(100)),
+    "labels of many columns": _viewed_classes(2000, codec=0, stream=b"", tensors=b""),
+    "labels of many weights": _viewed(width=2**10, segment=2**10, levels=4096),
 }
 
 

@@ -94,7 +94,7 @@ def code_grid(
     order = np.arange(n)
     known_labels = np.zeros(n, np.int64) if labels is None else labels
     if model_class.grouped:
-        order = _interleaved(known_labels)
+        order = interleaved(known_labels)
         known_labels = known_labels[order]
         symbols = None if symbols is None else symbols[order]
     for rows, row, column, channel in _schedule(shape, levels, model_class.grouped):
@@ -135,7 +135,7 @@ def least_stream(work: int) -> int:
     return max(0, -(-(work - _FREE_WORK) // _WORK_PER_BYTE))
 
 
-def _interleaved(labels: Symbols) -> Symbols:
+def interleaved(labels: Symbols) -> Symbols:
     """The order that takes the first sample of each class, then the second of each, and so on."""
     rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
     return np.lexsort((labels, rank))

@@ -18,18 +18,30 @@ from fedbits.labels.codec import CodecConfig, LabelCodec
 from fedbits.labels.linear import Principal
 from fedbits.labels.simple import Float16, Scalar, Top
 from fedbits.labels.vector import Vector, VectorAutoencoder
-from fedbits.labels.view_labels import TEMPERATURE_STEPS, ViewLabels, check_temperature, known_rows
+from fedbits.labels.view_labels import (
+    TEMPERATURE_STEPS,
+    ViewLabels,
+    check_temperature,
+    known_rows,
+    rows_work,
+)
 from fedbits.labels.views import AREA_STEPS, MIXES, Views, ViewsConfig
 from fedbits.wire import distilled_set_pb2 as pb
 
 _KINDS = {kind.number: kind for kind in (Float16, Scalar, Top, Principal, Vector, VectorAutoencoder)}
+_MOST_CLASSES = 1 << 16  # symbols may be classes, and take two bytes each
 _MOST_SYMBOLS = 1 << 20  # that the columns of a table have together
+_ROW_NUMBERS, _SAMPLE_NUMBERS = 8, 32  # of 2 bytes, that rows and samples take besides their symbols
+_PARAMETER_NUMBERS = 6  # of 8 bytes, that a number of the tensors takes
 
 
 def write_labels(message: pb.ViewLabels, labels: ViewLabels) -> None:
-    """Fill ``message``."""
+    """Fill ``message``.
+
+    Raises:
+        ConfigError: a receiver would not take such labels.
+    """
     config, codec = labels.config, labels.codec
-    tensors, mixed, stream = labels.parts
     message.epochs, message.seed = config.epochs, config.seed
     message.cropped = AREA_STEPS - round(config.least_area * AREA_STEPS)
     message.rotation = config.rotation
@@ -39,9 +51,12 @@ def write_labels(message: pb.ViewLabels, labels: ViewLabels) -> None:
     message.codec = codec.number
     size = codec.config
     message.width, message.segment, message.levels = size.width, size.segment, size.levels
-    message.tensors, message.counted = tensors, not mixed
-    declared = DeclaredLabels(message, len(labels), codec.classes)
-    message.stream = stream.ljust(least_stream(declared.payable), b"\0")
+    try:
+        DeclaredLabels(message, len(labels), codec.classes).check()
+    except CorruptError as error:
+        raise ConfigError(f"such labels cannot travel: {error}") from error
+    message.tensors, mixed, message.stream = labels.parts
+    message.counted = not mixed
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,10 @@ class DeclaredLabels:
 
     def check(self) -> None:
         """Raise :class:`CorruptError` unless there are such labels."""
+        if self.classes > _MOST_CLASSES:
+            raise CorruptError(
+                f"the blob has labels of views in {self.classes:,} classes: at most {_MOST_CLASSES:,} exist"
+            )
         if self.message.codec not in _KINDS:
             raise CorruptError(f"the blob's labels are of codec {self.message.codec}, which does not exist")
         if self.message.mix >= len(MIXES) or self.message.cropped >= AREA_STEPS:
@@ -90,9 +109,10 @@ class DeclaredLabels:
     @property
     def elements(self) -> int:
         """An eighth of the bytes that decoding takes."""
-        table = self.message.epochs * self.samples * (len(self._columns) + 8)
-        counters = table_counters(not self.message.counted, self._columns, self.classes)
-        return -(-table // 4) + counters + 4 * self.parameters
+        columns = self._columns
+        table = self.samples * (self.message.epochs * (len(columns) + _ROW_NUMBERS) + _SAMPLE_NUMBERS)
+        counters = table_counters(not self.message.counted, columns, self.classes)
+        return -(-table // 4) + counters + _PARAMETER_NUMBERS * self.parameters
 
     @property
     def parameters(self) -> int:
@@ -102,7 +122,8 @@ class DeclaredLabels:
     @property
     def work(self) -> int:
         """Of decoding, in units of some 100 ns."""
-        return self.payable + weights_work(self._shapes) - weights_work(self._shapes, zeros=True)
+        known = rows_work(self.message.epochs, self.samples)
+        return known + self.payable + weights_work(self._shapes) - weights_work(self._shapes, zeros=True)
 
     @property
     def payable(self) -> int:
@@ -118,7 +139,8 @@ class DeclaredLabels:
         """
         if len(self.message.stream) < least_stream(self.payable):
             raise CorruptError("the blob declares more labels than their stream has bytes for")
-        tensors = decode_weights(self.message.tensors, self._shapes) if self._shapes else []
+        shapes = self._shapes
+        tensors = decode_weights(self.message.tensors, shapes, self.parameters + 9) if shapes else []
         codec = self._kind(self._size, self.classes, tensors)
         config = self._views()
         rows = known_rows(Views(config, self.samples), classes, self.classes)

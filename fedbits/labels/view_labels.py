@@ -8,15 +8,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fedbits.coding.columns import Rows, Table, code_table, smallest_table
+from fedbits.coding.columns import Rows, Table, code_table, smallest_table, table_work
+from fedbits.coding.grid import least_stream
 from fedbits.coding.range_coder import RangeWriter
-from fedbits.coding.weights import encode_weights
+from fedbits.coding.weights import encode_weights, weights_work
 from fedbits.errors import ConfigError
 from fedbits.labels.codec import LabelCodec
 from fedbits.labels.views import Views, ViewsConfig
 
 TEMPERATURE_STEPS = 16  # temperatures are multiples of 1/16
 _MOST_TEMPERATURE = 64.0
+_EPOCH_WORK = 600  # to know who is mixed with whom, in units of some 100 ns
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,26 @@ class ViewLabels:
 
     @cached_property
     def parts(self) -> tuple[bytes, bool, bytes]:
-        """What travels: tensors, whether the stream is of mixed contexts, and the stream."""
+        """What travels: tensors, whether the stream is of mixed contexts, and the stream with its padding."""
         tensors = encode_weights(self.codec.tensors) if self.codec.tensors else b""
         levels = self.codec.columns(self.codec.config, self.codec.classes)
-        mixed, _ = smallest_table(levels, self.rows, self.table)
+        zeros = weights_work([tensor.values.shape for tensor in self.codec.tensors], zeros=True)
+        mixed, _ = smallest_table(levels, self.rows, self.table, zeros)
         writer = RangeWriter()
         code_table(writer, mixed, levels, self.rows, self.table)
-        return tensors, mixed, writer.bytes()
+        least = least_stream(table_work(mixed, levels, *self.table.shape[:2]) + zeros)
+        return tensors, mixed, writer.bytes().ljust(least, b"\0")
 
     @property
     def size(self) -> int:
         """Bytes of tensors and stream."""
         tensors, _, stream = self.parts
         return len(tensors) + len(stream)
+
+
+def rows_work(epochs: int, samples: int) -> int:
+    """What :func:`known_rows` costs at most, in the unit of :func:`fedbits.coding.coding_work`."""
+    return epochs * (_EPOCH_WORK + samples)
 
 
 def known_rows(views: Views, classes: Tensor, count: int) -> Rows:

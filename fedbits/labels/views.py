@@ -78,14 +78,14 @@ class Views:
         """``[b]``: with which sample each of ``index`` is mixed in ``epoch``; itself where none is."""
         if self.config.mix == "none":
             return index
-        drawn = torch.from_numpy(self._uniforms(epoch, index)[:, 0])
+        drawn = torch.from_numpy(self._uniforms(epoch, index, slice(0, 1))[:, 0])
         return (drawn * self.samples).long().clamp(max=self.samples - 1)
 
     def shares(self, epoch: int, index: Tensor) -> Tensor:
         """``[b]`` in [0, 1]: how much of a view is of the sample itself; the rest is its partner's."""
         if self.config.mix == "none":
             return torch.ones(len(index))
-        return torch.from_numpy(1 - self._uniforms(epoch, index)[:, 1] / 2).float()
+        return torch.from_numpy(1 - self._uniforms(epoch, index, slice(1, 2))[:, 0] / 2).float()
 
     def make(self, samples: Callable[[Tensor], Tensor], epoch: int, index: Tensor) -> Tensor:
         """``[b, *shape]``: the views in ``epoch`` of ``samples(index)``, those at ``index`` ``[b]``."""
@@ -122,9 +122,9 @@ class Views:
         grid = F.affine_grid(theta, list(samples.shape), align_corners=False)
         return F.grid_sample(samples, grid, padding_mode="border", align_corners=False)
 
-    def _uniforms(self, epoch: int, index: Tensor) -> NDArray[np.float64]:
+    def _uniforms(self, epoch: int, index: Tensor, numbers: slice = slice(None)) -> NDArray[np.float64]:
         key = derive_seed(self.config.seed, "view", epoch % self.config.epochs)
-        return uniforms(key, index.cpu().numpy(), _NUMBERS)
+        return uniforms(key, index.cpu().numpy(), _NUMBERS, numbers)
 
 
 def _boxes(samples: Tensor, share: Tensor, centre: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from fedbits.coding import CODERS
 from fedbits.container import DecodeLimits, decode
 from fedbits.errors import FormatError, LimitError
 from fuzz.corpus_epitomes import epitome
+from fuzz.corpus_labels import labelled
 from fuzz.corpus_latents import latent
 from fuzz.make_corpus import described
 from fuzz.memory import Peak
@@ -63,6 +64,7 @@ def _demanding() -> Iterator[tuple[str, bytes]]:
         yield f"coefficients: {n} of {shape}", described(shape, [n], 1, 0, stream=bytes(9000), transform=1)
     yield from _demanding_epitomes()
     yield from _demanding_latents()
+    yield from _demanding_labels()
     for height, width in ((8, 8), (7, 7), (1, 1), (1, 512)):
         n = SCALE // (42 * -(-width // 8))  # 64 numbers of half a unit, and a symbol of ten
         blob = described((1, height, width), [n], 1, 0, 3, stream=bytes(4000))
@@ -97,6 +99,20 @@ def _demanding_latents() -> Iterator[tuple[str, bytes]]:
     yield "latent: large weights", latent(gray, 2, scales=[2], hidden=8, largest=1 << 20, length=9000)
     yield "latent: long rows", latent((1, 1, 30_000), 1, scales=[256], length=9000)
     yield "latent: a dense layer", latent((1, 64, 64), 2, scales=[], numbers=32, hidden=4, length=9000)
+
+
+def _demanding_labels() -> Iterator[tuple[str, bytes]]:
+    for counted in (True, False):
+        name, more = "counted labels" if counted else "labels", {"counted": counted, "stream": bytes(9000)}
+        yield f"{name}: epochs", labelled(epochs=4000 if counted else 1500, mix=2, **more)
+        yield f"{name}: samples", labelled(samples=400_000 if counted else 90_000, mix=2, **more)
+        yield f"{name}: columns", labelled(2000 if counted else 400, **more)
+        sizes = {"codec": 5, "width": 2, "segment": 1, "levels": 4096}
+        yield f"{name}: codes", labelled(3, 1400, mix=1, **sizes, **more)
+        yield f"{name}: float16", labelled(300, codec=0, levels=0, **more)
+        yield f"{name}: classes", labelled(1 << 14, codec=2, width=1, **more)
+    more = {"counted": True, "stream": bytes(9000)}
+    yield "labels: a decoder", labelled(40, codec=5, width=1000, segment=1000, **more)
 
 
 def _declared(blob: bytes, limits: DecodeLimits) -> int:

@@ -90,7 +90,10 @@ def fit(message: pb.DistilledSet) -> None:
     if len(message.class_counts) not in (1, classes):
         few = min(classes, 300)
         message.class_counts[:] = [*message.class_counts, *[1] * few][:few]
-    if message.HasField("soft_labels"):
+    if message.HasField("view_labels"):
+        message.ClearField("soft_labels")
+        _fit_labels(message.view_labels, classes)
+    elif message.HasField("soft_labels"):
         _fit_logits(message, classes)
     if message.class_lengths:
         _fit_lengths(message)
@@ -127,6 +130,21 @@ def _fit_latent(latent: pb.Latent, classes: int) -> None:
     limits = {"hidden": 258, "convolutions": 10, "entropy_hidden": 66, "entropy_layers": 4, "components": 6}
     for name, limit in {**limits, "reach": 129, "numbers": 130}.items():
         setattr(latent, name, getattr(latent, name) % limit)
+
+
+def _fit_labels(labels: pb.ViewLabels, classes: int) -> None:
+    """A codec in a size that exists, or nearly; few epochs."""
+    for name, limit in {"cropped": 65, "mix": 4, "temperature": 1026, "codec": 7, "rotation": 47}.items():
+        setattr(labels, name, getattr(labels, name) % limit)
+    labels.epochs = 1 + (labels.epochs - 1) % 50
+    kind, classes = labels.codec, max(1, min(classes, 300))
+    labels.levels = 2 + (labels.levels - 2) % 256 if kind else 0
+    width = 2 + classes if kind == 5 else classes
+    labels.width = 1 + (labels.width - 1) % width if kind in (2, 3, 5) else 0
+    labels.segment = 1 + (labels.segment - 1) % classes if kind in (4, 5) else 0
+    if kind == 5:
+        labels.segment = min(labels.segment, labels.width)
+        labels.width -= labels.width % labels.segment
 
 
 def _fit_logits(message: pb.DistilledSet, classes: int) -> None:

@@ -34,7 +34,7 @@ from fedbits.data.known import KNOWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.parameterization import pixel  # noqa: E402
 from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
-from fuzz import corpus_epitomes, corpus_latents  # noqa: E402
+from fuzz import corpus_epitomes, corpus_labels, corpus_latents  # noqa: E402
 from fuzz.fields import HEADER  # noqa: E402
 from fuzz.mutate import varint  # noqa: E402
 
@@ -51,6 +51,7 @@ def seeds() -> dict[str, bytes]:
         **valid(),
         **corpus_epitomes.valid(),
         **corpus_latents.valid(),
+        **corpus_labels.valid(),
         **large(),
         **hostile(),
         **values(),
@@ -169,11 +170,11 @@ def hostile() -> dict[str, bytes]:
     made["most-classes"] = described((1,), [1], 1, 0, classes=1 << 20)
     made["samples"] = described((1,), [(1 << 32) - 1], 1, 0, classes=9)
     made["pixels"] = described((1, (1 << 24) - 1, (1 << 24) - 1), [1], 1, 0)
-    made["lengths"] = changed(lambda m: m.class_lengths.extend([0] * 3000))
-    made["counts"] = changed(lambda m: m.class_counts.extend([0] * 3000))
-    made["sides"] = changed(lambda m: m.task_described.shape.extend([1] * 3000))
+    made["lengths"] = changed(lambda m: m.class_lengths.extend([0] * 1000))
+    made["counts"] = changed(lambda m: m.class_counts.extend([0] * 1000))
+    made["sides"] = changed(lambda m: m.task_described.shape.extend([1] * 1000))
     made["features"] = described((200,), [1], 2, 1)
-    made["logits"] = changed(lambda m: setattr(m.soft_labels, "logits", bytes(3000)))
+    made["logits"] = changed(lambda m: setattr(m.soft_labels, "logits", bytes(1000)))
     for name, shape, count in (("long", (1, 1, 499), 1), ("thin", (1, 1, 1), 9_000)):
         message = message_of(described(shape, [count], 1, 0))
         message.floats.SetInParent()
@@ -189,6 +190,7 @@ def hostile() -> dict[str, bytes]:
         made[f"{name}-dct"] = described(shape, [count], 1, 0, factor_log2, transform=1)
     made.update(corpus_epitomes.hostile())
     made.update(corpus_latents.hostile())
+    made.update(corpus_labels.hostile())
     return {f"hostile-{name}": blob for name, blob in made.items()}
 
 
@@ -208,7 +210,8 @@ def described(
         name="x", shape=shape, classes=classes, normalisation=halves([0] * shape[0], [1] * shape[0])
     )
     channels = shape[0] if len(shape) == 3 else 1
-    grid = halves([0, 1] * channels * (1 + transform))
+    pairs = channels if channels <= 3 else 1
+    grid = halves([0, 1] * pairs * (1 + transform))
     pixel = pb.Pixel(bits=bits, coder=coder, factor_log2=factor_log2, grid=grid)
     pixel.transform = pixel.band = transform
     message = pb.DistilledSet(task_described=task, class_counts=counts, pixel=pixel, stream=stream)
@@ -337,6 +340,7 @@ def values() -> dict[str, bytes]:
     made = {name: changed(change) for name, change in changes.items()}
     made.update({f"epitome-{name}": blob for name, blob in corpus_epitomes.values().items()})
     made.update({f"latent-{name}": blob for name, blob in corpus_latents.values().items()})
+    made.update({f"views-{name}": blob for name, blob in corpus_labels.values().items()})
     return {f"value-{name}": blob for name, blob in made.items()}
 
 
@@ -350,12 +354,15 @@ def wires() -> dict[str, bytes]:
         "counts-unpacked": b"\x18\x00" * 2 + b"\x1a\x01\x00",
         "long-varint": b"\x30" + b"\x81" + b"\x80" * 8 + b"\x00",
         "too-long-varint": b"\x30" + b"\xff" * 11,
-        "repeated-messages": b"\x12\x00\x22\x00" * 300,
+        "repeated-messages": b"\x12\x00\x22\x00" * 150,
         "both-tasks": b"\x08\x03",
         "both-parameterisations": b"\x4a\x00",
-        "both-parameterisations-many-times": b"\x4a\x00\x22\x02\x08\x03" * 200,
+        "both-parameterisations-many-times": b"\x4a\x00\x22\x02\x08\x03" * 100,
         "epitome-of-nothing": b"\x62\x00",
         "latent-of-nothing": b"\x6a\x00",
+        "views-of-nothing": b"\x72\x00",
+        "views-twice": b"\x72\x06\x08\x01\x38\x01\x50\x02" + b"\x72\x02\x08\x02",
+        "views-and-labels": b"\x72\x06\x08\x01\x38\x01\x50\x02" + b"\x52\x00",
         "epitome-and-latent": b"\x62\x02\x08\x02\x6a\x02\x10\x02" * 2,
         "all-parameterisations": b"\x4a\x00\x62\x02\x08\x02\x22\x00\x62\x02\x10\x02",
         "rate-of-another-kind": b"\x58\x05",

@@ -138,6 +138,8 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
     else:
         _draw_pixel(draw, message.pixel)
     if draw(st.integers(0, 3)) == 0:
+        _draw_labels(draw, message.view_labels)
+    elif draw(st.integers(0, 3)) == 0:
         message.soft_labels.logits = draw(_FITTED)
         message.learning_rate = draw(st.floats(width=32))
     if draw(st.integers(0, 6)):
@@ -163,6 +165,19 @@ def _draw_latent(draw: st.DrawFn, latent: pb.Latent) -> None:
     latent.context, latent.reach = draw(st.sampled_from([8, 12, 24, 7])), draw(st.integers(0, 128))
     latent.without_means, latent.without_coarser = draw(st.booleans()), draw(st.booleans())
     latent.synthesis_weights, latent.entropy_weights = draw(_WEIGHTS), draw(_WEIGHTS)
+
+
+def _draw_labels(draw: st.DrawFn, labels: pb.ViewLabels) -> None:
+    for name, most in (("epochs", 3), ("seed", 3), ("cropped", 64), ("mix", 3), ("temperature", 99)):
+        setattr(labels, name, draw(st.one_of(st.integers(0, most), st.integers(0, most), _UINT32)))
+    for name, most in (("width", 4), ("segment", 2), ("levels", 9), ("rotation", 46)):
+        setattr(labels, name, draw(st.one_of(st.integers(0, most), st.integers(0, most), _UINT32)))
+    labels.codec, labels.mirrored, labels.counted = (
+        draw(st.integers(0, 6)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )
+    labels.tensors, labels.stream = draw(_WEIGHTS), draw(_WEIGHTS)
 
 
 def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from viewed import same
 
 from fedbits.coding.grid import OWN
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import FormatError
+from fedbits.labels import ViewLabels
 from fuzz.fields import parsed
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -31,6 +34,8 @@ TIGHT = DecodeLimits(blob_bytes=1 << 16, samples=1 << 10, elements=1 << 16, work
 # The tensors of epitomes and latents declare the work of the largest numbers that they could hold, ten times
 # what they take: so much lets small ones be read.
 TIGHT_TENSORS = replace(TIGHT, work=3 << 20)
+# Labels of views declare what their models take, however few they are.
+TIGHT_VIEWS = replace(TIGHT_TENSORS, elements=1 << 23)
 _OF_TENSORS = ("epitome", "latent")
 
 _SENT_ON = 1 << 8  # numbers in a set that is sent on whole, as encoding takes longer than decoding
@@ -76,6 +81,8 @@ def wide_limits(data: bytes) -> DecodeLimits:
 def tight_limits(data: bytes) -> DecodeLimits:
     """The limits that small sets keep."""
     message = parsed(data)
+    if message is not None and message.HasField("view_labels"):
+        return TIGHT_VIEWS
     return (
         TIGHT_TENSORS
         if message is not None and message.WhichOneof("parameterization") in _OF_TENSORS
@@ -135,11 +142,30 @@ def _verify_decoded(decoded: DistilledSet, facts: dict[str, Any]) -> None:
     assert tuple(samples.shape) == (sum(counts), *decoded.spec.shape), "samples of another shape"
     assert samples.dtype == torch.float32 and bool(samples.isfinite().all()), "samples are no numbers"
     assert len(decoded.labels) == len(decoded.targets) == sum(counts)
-    assert facts["labels"] == ("hard" if decoded.soft_labels is None else "soft")
+    assert facts["labels"] == decoded.describe()["labels"]
+    _verify_view_labels(decoded.view_labels)
     assert facts["learning_rate"] == decoded.learning_rate
     if decoded.soft_labels is not None:
         sums = decoded.targets.sum(dim=1)
         assert bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all()), "no probabilities"
+
+
+def _verify_view_labels(labels: ViewLabels | None) -> None:
+    """All symbols exist, and so do partners; some labels are probabilities."""
+    if labels is None:
+        return
+    index, levels = torch.arange(len(labels)), labels.codec.columns(labels.codec.config, labels.codec.classes)
+    assert labels.table.shape == (labels.config.epochs, len(labels), len(levels))
+    assert bool((labels.table < np.array(levels)).all()), "a symbol that does not exist"
+    for epoch in (0, labels.config.epochs - 1):
+        partners, few = labels.views.partners(epoch, index), index[:: 1 + len(index) // 8]
+        assert int(partners.min()) >= 0 and int(partners.max()) < len(labels), "a partner that does not exist"
+        sums = labels.targets(epoch, few).sum(dim=1)
+        assert bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all()), "no probabilities"
+
+
+def _same_view_labels(one: ViewLabels | None, other: ViewLabels | None) -> bool:
+    return one is other if one is None or other is None else same(one, other)
 
 
 def verify_sent_on(decoded: DistilledSet, quick: bool = False) -> None:
@@ -149,6 +175,7 @@ def verify_sent_on(decoded: DistilledSet, quick: bool = False) -> None:
     assert torch.equal(again.samples, decoded.samples), "sent on, samples change"
     assert torch.equal(again.labels, decoded.labels), "sent on, labels change"
     assert torch.equal(again.targets, decoded.targets), "sent on, soft labels change"
+    assert _same_view_labels(again.view_labels, decoded.view_labels), "sent on, labels of views change"
     assert again.learning_rate == decoded.learning_rate, "sent on, the learning rate changes"
     assert again.spec.name == decoded.spec.name and again.spec.same_task(decoded.spec)
     assert again.recipe == decoded.recipe and again.describe() == decoded.describe()

@@ -1,6 +1,7 @@
-"""Write the golden blobs, and the SHA-256 of each one's samples (and soft labels).
+"""Write the golden blobs, and the SHA-256 of each one's samples (and labels).
 
-There is one of each coder, one of a stream a class, and one of each other way to store samples.
+There is one of each coder, one of a stream a class, one of each other way to store samples, and one of each
+codec of labels of views.
 
 Run it only to add a blob: ``python tests/golden/make.py``. Those that are there stay.
 """
@@ -20,10 +21,13 @@ sys.path.insert(0, str(FOLDER.parent))
 from making import make_data, make_set  # noqa: E402
 from random_latents import in_random_latents  # noqa: E402
 from storing import as_floats, even, in_bands, in_epitome, on_grid, powers, taught  # noqa: E402
+from viewed import digest as digest_of_labels  # noqa: E402
+from viewed import viewed  # noqa: E402
 
 from fedbits import container  # noqa: E402
 from fedbits.coding.grid import CODERS, OWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
+from fedbits.labels import ViewsConfig  # noqa: E402
 
 # By coder: the shape of a sample, bits, factor.
 FORMS = {
@@ -156,6 +160,44 @@ LATENTS = {
 }
 
 
+def tiny(counts: list[int] = COUNTS, shape: tuple[int, ...] = (1, 6, 5)) -> DistilledSet:
+    return make_set(make_data(shape, counts), 40, 2)
+
+
+# By name: a set with labels of views, its coder, and whether each class is coded by itself. The table of
+# "views-vqae" is coded by frequencies, the others under mixed contexts.
+VIEWED = {
+    "views-vqae": lambda: (viewed(tiny(), "vqae", views=ViewsConfig(5, 1)), 2, False),
+    "views-float16": lambda: (
+        viewed(tiny(), "float16", views=ViewsConfig(4, 0, 1.0, 0, False, "none"), spread=0.3),
+        2,
+        False,
+    ),
+    "views-top": lambda: (
+        viewed(tiny([40, 0, 3, 17]), "top", views=ViewsConfig(6, (1 << 32) - 1, 0.25, 45), spread=0.05),
+        2,
+        False,
+    ),
+    "views-scalar": lambda: (
+        viewed(tiny([40, 20]), "scalar", views=ViewsConfig(3, 2, mix="mixup"), spread=0.1, temperature=2.5),
+        2,
+        False,
+    ),
+    "views-pca": lambda: (
+        viewed(
+            tiny([6, 0, 5, 1]), "pca", views=ViewsConfig(2, 3, 0.5, 0), temperature=64.0, width=3, levels=256
+        ),
+        2,
+        True,
+    ),
+    "views-vq": lambda: (
+        viewed(tiny(shape=(9,)), "vq", views=ViewsConfig(1, 4), temperature=0.0625, segment=2, levels=99),
+        2,
+        False,
+    ),
+}
+
+
 def made(name: str) -> tuple[DistilledSet, int, bool]:
     """A set, its coder, and whether each class is coded by itself."""
     if name == "class-streams":  # and with a normalisation of two bytes a channel
@@ -166,6 +208,8 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
         return EPITOMES[name]()
     if name in LATENTS:
         return LATENTS[name]()
+    if name in VIEWED:
+        return VIEWED[name]()
     if name in OTHERS:
         return *OTHERS[name](), False
     shape, bits, factor = FORMS[name]
@@ -174,10 +218,12 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
 
 
 def main() -> None:
-    known, labels = FOLDER / "sha256.json", FOLDER / "labels.json"
+    known, labels, views = (FOLDER / f"{name}.json" for name in ("sha256", "labels", "views"))
     digests = json.loads(known.read_text()) if known.exists() else {}
     learnt = json.loads(labels.read_text()) if labels.exists() else {}
-    for name in [*(coder for coder, _ in CODERS.values()), "class-streams", *OTHERS, *EPITOMES, *LATENTS]:
+    tables = json.loads(views.read_text()) if views.exists() else {}
+    coders = [coder for coder, _ in CODERS.values()]
+    for name in [*coders, "class-streams", *OTHERS, *EPITOMES, *LATENTS, *VIEWED]:
         path = FOLDER / f"v1-{name.replace(' ', '-')}.fbits"
         if path.name not in digests:
             distilled, number, per_class = made(name)
@@ -193,8 +239,11 @@ def main() -> None:
             if distilled.soft_labels is not None:
                 sha256 = hashlib.sha256(distilled.soft_labels.to_bytes()).hexdigest()
                 learnt[path.name] = {"sha256": sha256, "learning_rate": distilled.learning_rate}
+            if distilled.view_labels is not None:
+                tables[path.name] = digest_of_labels(distilled.view_labels)
     known.write_text(json.dumps(digests, indent=1) + "\n")
     labels.write_text(json.dumps(learnt, indent=1) + "\n")
+    views.write_text(json.dumps(tables, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """An independent reader of fedbits blobs, written from docs/format.md alone.
 
 It shares no code with fedbits and uses neither protobuf nor constriction nor torch, so that what it decodes
-depends on the document only. Headings and comments name the document's sections; sections 5 and 6 are in
-reader_stream.py, 7.8 in reader_epitome.py, and 7.9 in reader_latent.py. It is slow (thousands of symbols a
-second), and refuses what section 9 says that every decoder must refuse.
+depends on the document only. Headings and comments name the document's sections; 4.7 and 6.23 are in
+reader_labels.py, 5 and the rest of 6 in reader_stream.py, 7.8 in reader_epitome.py, 7.9 in reader_latent.py.
+It is slow (thousands of symbols a second), and refuses what section 9 says that every decoder must refuse.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 import numpy as np
 from golden import reader_latent
 from golden.reader_epitome import Epitome, codes_of, read_tensors, samples_of
+from golden.reader_labels import ViewLabels
 from golden.reader_stream import CODERS, Array, read_grid, require, work
 
 # --- Section 3: the message ---------------------------------------------------------------------------------
@@ -376,6 +377,9 @@ class Decoded:
     samples: Array  # float32 [n, *task.shape], normalised
     logits: Array | None  # float16 [n, classes]
     learning_rate: float  # 0 for none
+    view_labels: ViewLabels | None = None  # whose table and tensors are in
+    table: Array | None = None  # [epochs, n, columns]
+    tensors: list[tuple[Array, int]] = field(default_factory=list)
 
     def raw(self) -> Array:
         """Samples as the data itself is: uint8 or float32."""
@@ -402,7 +406,7 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
     stored = {
         kind: message.message(kind, *(other for other in FORMS if other[0] != kind)) for kind, _ in FORMS
     }
-    rate, logits = message.float32(11), _logits(message, counts)
+    rate, logits, views = message.float32(11), _logits(message, counts), _view_labels(message, counts)
     require(math.isfinite(rate) and rate >= 0, "a wrong learning rate")
     streams = _streams(message, counts)
     alone = len(streams) > 1
@@ -421,7 +425,10 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
         chosen = np.repeat(np.array(wanted) > 0, counts)
         samples = samples if alone else samples[chosen]
         logits = None if logits is None else logits[chosen]
-    return Decoded(task, wanted, recipe, samples, logits, rate)
+    found = Decoded(task, wanted, recipe, samples, logits, rate)
+    if views is not None and wanted == counts:
+        found.view_labels, (found.table, found.tensors) = views, views.read()
+    return found
 
 
 def _logits(message: Message, counts: list[int]) -> Array | None:
@@ -433,3 +440,13 @@ def _logits(message: Message, counts: list[int]) -> Array | None:
     logits = np.frombuffer(data, "<f2").reshape(-1, len(counts))
     require(bool(np.isfinite(logits).all()), "a soft label that is not finite")
     return logits
+
+
+def _view_labels(message: Message, counts: list[int]) -> ViewLabels | None:
+    """Section 4.7, declared but not read."""
+    if message.last_of((14, BYTES)) == 0:
+        return None
+    require(message.last_of((10, BYTES)) == 0, "labels of samples and of views")
+    stored = message.message(14)
+    numbers = [stored.flag(at) if at in (4, 12) else stored.number(at) for at in (*range(1, 11), 12, 14)]
+    return ViewLabels(*numbers, stored.bytes(11), stored.bytes(13), counts)  # type: ignore[arg-type]
