@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from fedbits import container, evaluate
@@ -196,6 +195,8 @@ def _torchvision(config: TeacherConfig, spec: DataSpec) -> nn.Module:
         raise ConfigError(f"the teacher {config.network} needs a file of weights: give --teacher FILE")
     if not spec.is_grid or spec.shape[0] not in (1, 3) or spec.dtype != "uint8":
         raise ConfigError(f"the teacher {config.network} takes images, not samples of shape {spec.shape}")
+    import torchvision  # takes as long to load as all of fedbits
+
     try:
         return _Torchvision(torchvision.models.get_model(name, weights=None, num_classes=spec.classes), spec)
     except ValueError as error:
