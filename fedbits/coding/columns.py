@@ -1,10 +1,9 @@
 """Coding of tables of symbols ``[epochs, samples, columns]``, such as compressed labels of views.
 
 Epoch after epoch and column by column, the symbols of all samples are one batch under statistics gathered
-from the batches before it (the first ones grow by doubling, as in :mod:`fedbits.coding.grid`). Samples come in
-an order in which all classes are met early. A symbol is
-predicted by its column, the class of the sample and of the one it is mixed with, the columns before it, and
-what the same sample had in the epoch before.
+from the batches before it (the first ones grow by doubling, as in :mod:`fedbits.coding.grid`). Samples come
+in an order in which all classes are met early. A symbol is predicted by its column, the class of the sample
+and of the one it is mixed with, the columns before it, and what the same sample had in the epoch before.
 """
 
 from __future__ import annotations
