@@ -43,8 +43,8 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             raise ValueError(f"class counts {class_counts} do not fit {len(parameterization)} samples")
         if soft_labels is not None and len(soft_labels) != len(parameterization):
             raise ValueError(f"{len(soft_labels)} soft labels do not fit {len(parameterization)} samples")
-        if view_labels is not None and (soft_labels is not None or len(view_labels) != len(parameterization)):
-            raise ValueError("labels of views are of other samples, or stand beside labels of samples")
+        if view_labels is not None and (soft_labels is not None or view_labels.codec.classes != spec.classes):
+            raise ValueError("labels of views are of other classes, or stand beside labels of samples")
         self.spec = spec
         self.parameterization = parameterization.eval()
         self.recipe = recipe
@@ -53,6 +53,8 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         self.view_labels = view_labels
         self._class_counts = list(class_counts)
         self.labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(class_counts))
+        if view_labels is not None and not torch.equal(view_labels.classes, self.labels):
+            raise ValueError("labels of views are of other samples")  # and would be read as something else
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 from fresh import in_fresh_process
+from fuzz.memory import Peak
 from golden import reader
-from hostile import BLOB, EPITOME, STARVED, TOO_MUCH, changed, inspects_or_refuses
-from making import by_coder, make_set, make_spec, message_of, packed
+from hostile import BLOB, EPITOME, STARVED, TOO_MUCH, VIEWED, changed, inspects_or_refuses
+from making import by_coder, make_data, make_set, make_spec, message_of, packed
 
 from fedbits import container
+from fedbits.coding import least_stream
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import TensorData
+from fedbits.declared import declared
 from fedbits.errors import CorruptError, LimitError
+from fedbits.labels.stored import DeclaredLabels
 from fedbits.wire import distilled_set_pb2 as pb
 
 
@@ -131,6 +136,45 @@ def test_a_receiver_may_refuse_networks() -> None:
     with pytest.raises(LimitError, match="parameters"):
         decode(blob, DecodeLimits(parameters=100))
     assert len(decode(BLOB, DecodeLimits(parameters=0))) == 5
+
+
+def test_a_receiver_limits_samples_and_labels_together() -> None:
+    bare, labels = encode(make_set(make_data((2, 3, 4), [2, 1, 2]))), message_of(VIEWED).view_labels
+    ours = declared(message_of(bare), make_spec((2, 3, 4)))
+    theirs = DeclaredLabels(labels, 5, 3)
+    least = {"elements": ours.elements(5), "work": ours.work([2, 1, 2], False), "parameters": 0}
+    more = {name: getattr(theirs, name) for name in least}
+    limits = DecodeLimits(**{name: least[name] + more[name] for name in least})
+    assert len(decode(VIEWED, limits)) == 5
+    for name in least:
+        lower = replace(limits, **{name: max(least[name], more[name])})
+        assert len(decode(bare, lower)) == 5
+        lower = lower if least[name] else replace(limits, **{name: more[name] - 1})
+        with pytest.raises(LimitError):
+            decode(VIEWED, lower)
+        assert decode(VIEWED, lower, classes=[0]).view_labels is None  # what is not read is not limited
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures as Linux does")
+@pytest.mark.parametrize(
+    ("samples", "classes", "fields"),
+    [
+        (30_000, 4, {"epochs": 50, "codec": 1, "levels": 2}),
+        (400_000, 1, {"epochs": 2, "codec": 1, "levels": 2}),
+        (1, 8000, {"epochs": 1, "codec": 1, "levels": 2}),
+        (1000, 300, {"epochs": 1, "codec": 5, "width": 3, "segment": 1, "levels": 4096}),
+        (1, 1000, {"epochs": 1, "codec": 5, "width": 1000, "segment": 1000, "levels": 2}),
+    ],
+)
+def test_decoding_labels_takes_what_they_declare(samples: int, classes: int, fields: dict[str, int]) -> None:
+    message = pb.ViewLabels(**fields, counted=True, mix=2)  # type: ignore[arg-type]
+    theirs = DeclaredLabels(message, samples, classes)
+    theirs.check()
+    message.stream = bytes(least_stream(theirs.payable))
+    peak = Peak()
+    peak.start()
+    labels = theirs.read(torch.arange(samples) * classes // samples)
+    assert labels.table.nbytes < peak.grown() * 2**20 + 2**22 < 8 * theirs.elements + 2**23
 
 
 def test_limits_admit_large_images() -> None:

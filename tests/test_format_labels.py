@@ -410,6 +410,15 @@ def test_a_reader_of_some_classes_has_no_labels_of_views(per_class: bool) -> Non
         decode(packed(message), classes=[1])
 
 
+@pytest.mark.parametrize("counts", [[2, 2, 1], [2, 3], [3, 2, 0]])
+def test_labels_of_other_samples(counts: list[int]) -> None:
+    """They would be read as other symbols, as the classes of their samples are part of what predicts them."""
+    sent = make_set(make_data((1, 2, 3), [2, 3, 0]), 3)
+    other = make_set(make_data((1, 2, 3), counts), 3)
+    with pytest.raises(ValueError, match="of other"):
+        sent.taught(view_labels(other, "scalar"))
+
+
 def test_samples_of_any_storage() -> None:
     epitome = in_epitome(
         make_data((1, 4, 4), [2, 1]), 2, tokens=2, width=2, heads=1, blocks=0, nonzeros=2, patch=2

@@ -101,6 +101,7 @@ class DeclaredLabels:
             "mix": MIXES[self.message.mix],
             "least_area": self._views().least_area,
             "rotation": self.message.rotation,
+            "mirrored": self.message.mirrored,
             "published_bytes": round(
                 self._kind.published_bytes(self._size, self.classes, self.message.epochs * self.samples)
             ),
