@@ -14,7 +14,10 @@ from fedbits.plan import evenly, largest_within
 
 
 def selected(distilled: DistilledSet, index: Tensor, counts: Sequence[int]) -> DistilledSet:
-    """The samples at ``index``, in that order, of which ``counts`` are of each class; classes ascend."""
+    """The samples at ``index``, in that order, of which ``counts`` are of each class; classes ascend.
+
+    Labels of views belong to a whole set, as views may be mixed with any sample of it: they are left out.
+    """
     soft = distilled.soft_labels
     return DistilledSet(
         distilled.spec,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbits.coding.weights import Shape
+from fedbits.errors import ConfigError
 from fedbits.labels.codec import (
     CodecConfig,
     LabelCodec,
@@ -151,7 +152,9 @@ class VectorAutoencoder(Vector):
         within("segment", config.segment, 1, config.width)
         within("levels", config.levels, 2, MOST_LEVELS)
         if config.width % config.segment:
-            within("width modulo segment", config.width % config.segment, 0, 0)
+            raise ConfigError(
+                f"segment of the labels is {config.segment}: expected a divisor of their width {config.width}"
+            )
 
     @classmethod
     def columns(cls, config: CodecConfig, classes: int) -> Sequence[int]:
