@@ -10,13 +10,11 @@ from unittest import mock
 import pytest
 import torch
 from fresh import in_fresh_process
-from fuzz.memory import Peak
 from golden import reader
 from hostile import BLOB, EPITOME, STARVED, TOO_MUCH, VIEWED, changed, inspects_or_refuses
 from making import by_coder, make_data, make_set, make_spec, message_of, packed
 
 from fedbits import container
-from fedbits.coding import least_stream
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.data import TensorData
 from fedbits.declared import declared
@@ -85,7 +83,7 @@ for count, side, factor_log2, form in forms:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures as Linux does")
 def test_decoding_takes_little_memory_besides_the_set() -> None:
-    """Symbols with their margins (1.3 bytes a number), samples (4), those as the data is (1), 24 MiB.
+    """Symbols with their margins (1.3 bytes a number), samples (4), those as the data is (1), 32 MiB.
 
     And coefficients (4), from which samples are made. Floats are four symbols a number, and their stream is
     as large as they are: it is in the blob, in the message, and twice where it is read. Epitomes have hardly
@@ -96,7 +94,7 @@ def test_decoding_takes_little_memory_besides_the_set() -> None:
         form, *sizes = line.split()
         peak, samples = map(int, sizes)
         assert samples >= 16
-        assert peak <= (4 + besides[form] + 1) / 4 * samples + 24, line
+        assert peak <= (4 + besides[form] + 1) / 4 * samples + 32, line
 
 
 def test_the_work_of_networks_too_large_is_not_even_computed() -> None:
@@ -155,26 +153,38 @@ def test_a_receiver_limits_samples_and_labels_together() -> None:
         assert decode(VIEWED, lower, classes=[0]).view_labels is None  # what is not read is not limited
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures as Linux does")
-@pytest.mark.parametrize(
-    ("samples", "classes", "fields"),
-    [
-        (30_000, 4, {"epochs": 50, "codec": 1, "levels": 2}),
-        (400_000, 1, {"epochs": 2, "codec": 1, "levels": 2}),
-        (1, 8000, {"epochs": 1, "codec": 1, "levels": 2}),
-        (1000, 300, {"epochs": 1, "codec": 5, "width": 3, "segment": 1, "levels": 4096}),
-        (1, 1000, {"epochs": 1, "codec": 5, "width": 1000, "segment": 1000, "levels": 2}),
-    ],
-)
-def test_decoding_labels_takes_what_they_declare(samples: int, classes: int, fields: dict[str, int]) -> None:
-    message = pb.ViewLabels(**fields, counted=True, mix=2)  # type: ignore[arg-type]
-    theirs = DeclaredLabels(message, samples, classes)
-    theirs.check()
-    message.stream = bytes(least_stream(theirs.payable))
+LABELS_MEMORY = """
+import torch
+from fedbits.coding.grid import least_stream
+from fedbits.labels.stored import DeclaredLabels
+from fedbits.wire import distilled_set_pb2 as pb
+from fuzz.memory import Peak
+
+for samples, classes, fields in (
+    (30_000, 4, {"epochs": 50, "codec": 1, "levels": 2}),
+    (400_000, 1, {"epochs": 2, "codec": 1, "levels": 2}),
+    (1, 8000, {"epochs": 1, "codec": 1, "levels": 2}),
+    (1000, 300, {"epochs": 1, "codec": 5, "width": 3, "segment": 1, "levels": 4096}),
+    (1, 1000, {"epochs": 1, "codec": 5, "width": 1000, "segment": 1000, "levels": 2}),
+):
+    declared = DeclaredLabels(pb.ViewLabels(**fields, counted=True, mix=2), samples, classes)
+    declared.check()
+    declared.message.stream = bytes(least_stream(declared.payable))
     peak = Peak()
     peak.start()
-    labels = theirs.read(torch.arange(samples) * classes // samples)
-    assert labels.table.nbytes < peak.grown() * 2**20 + 2**22 < 8 * theirs.elements + 2**23
+    labels = declared.read(torch.arange(samples) * classes // samples)
+    print(labels.table.nbytes, round(peak.grown() * 2**20), declared.elements)
+    del labels
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures as Linux does")
+def test_decoding_labels_takes_what_they_declare() -> None:
+    """In a process of its own: another may hold memory already that decoding then takes."""
+    rows = [tuple(map(int, line.split())) for line in in_fresh_process(LABELS_MEMORY).splitlines()]
+    assert len(rows) == 5 and max(grown for _, grown, _ in rows) > 2**22
+    for table, grown, elements in rows:
+        assert max(table, grown) < 8 * elements + 2**22
 
 
 def test_limits_admit_large_images() -> None:

@@ -11,7 +11,7 @@ from making import make_data, tiny_recipe
 
 from fedbits import networks
 from fedbits.data import TensorData, load
-from fedbits.data.tensors import Batch, Labelled
+from fedbits.data.tensors import Batch, Labelled, Lesson
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, MismatchError
 from fedbits.evaluate import (
@@ -119,9 +119,11 @@ class Recorded:
         return len(self._data)
 
     def batch(self, index: torch.Tensor | None = None) -> Batch:
-        assert index is not None
-        self.asked.append(index.tolist())
         return self._data.batch(index)
+
+    def lesson(self, index: torch.Tensor, epoch: int) -> Lesson:
+        self.asked.append(index.tolist())
+        return self._data.lesson(index, epoch)._replace(targets=self.targets[index])
 
 
 def test_each_epoch_visits_every_sample_once() -> None:

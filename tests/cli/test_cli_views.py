@@ -23,7 +23,8 @@ def test_every_command_takes_labels_of_views(fedbits, tmp_path, blob):
     told = facts["view_labels"]
     assert (told["epochs"], told["codec"], told["width"], told["temperature"]) == (3, "top", 2, 1.5)
     shown = " ".join(fedbits("inspect", "a.fbits").out.split())
-    assert "of views in 3 epochs, cutmix; by top (width 2, levels 3), at temperature 1.5" in shown
+    assert "views 3 of each sample, crops from 50%, cutmix" in shown
+    assert "labels top (width 2, levels 3), temperature 1.5" in shown
     assert fedbits("show", "a.fbits").code == 0
     assert fedbits("decode", "a.fbits", "--classes", "1", "--out", "a.npz").code == 0
     assert fedbits("recode", "a.fbits", "--per-class", "--out", "p.fbits").code == 0
