@@ -102,7 +102,7 @@ def compress_to(
             found = _landed(taught, plan, budget)
             if found is not None:
                 return found
-    least = min((plan.bytes for plan in plans), default=0.0)
+    least = min((plan.bytes for plan in plans), default=_least(taught, kind))
     raise BudgetError(
         f"the labels of {taught.config.epochs} epochs do not fit {budget:,} bytes by {name}: give "
         f"{1.1 * least:,.0f} or more, or fewer epochs"
@@ -173,6 +173,15 @@ def _spread(group: list[tuple[float, CodecConfig]], most: float) -> list[tuple[f
 
 def _declared(found: tuple[float, CodecConfig]) -> float:
     return found[0]
+
+
+def _least(taught: TaughtLabels, kind: type[LabelCodec]) -> float:
+    """About how many bytes the smallest size takes."""
+    epochs, samples, classes = taught.probabilities.shape
+    return min(
+        _shared(kind, config, classes) + epochs * samples * declared_bits(config, classes, kind) / 8
+        for config in kind.sizes(classes)
+    )
 
 
 def _shared(kind: type[LabelCodec], config: CodecConfig, classes: int) -> float:
