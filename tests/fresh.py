@@ -29,10 +29,11 @@ def make_grid(shape: tuple[int, int, int, int], levels: int, smooth: bool, seed:
 
 def in_fresh_process(code: str, threads: int = 1) -> str:
     """What ``code`` prints in a new interpreter."""
-    environment = {
+    environment = {  # glibc is told to give large blocks back at once, so that memory measured is memory needed
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "PYTHONPATH": str(Path(__file__).parent),
+        "MALLOC_MMAP_THRESHOLD_": "65536",
     }
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -83,7 +83,7 @@ for count, side, factor_log2, form in forms:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures as Linux does")
 def test_decoding_takes_little_memory_besides_the_set() -> None:
-    """Symbols with their margins (1.3 bytes a number), samples (4), those as the data is (1), 32 MiB.
+    """Symbols with their margins (1.3 bytes a number), samples (4), those as the data is (1), 8 MiB.
 
     And coefficients (4), from which samples are made. Floats are four symbols a number, and their stream is
     as large as they are: it is in the blob, in the message, and twice where it is read. Epitomes have hardly
@@ -94,7 +94,7 @@ def test_decoding_takes_little_memory_besides_the_set() -> None:
         form, *sizes = line.split()
         peak, samples = map(int, sizes)
         assert samples >= 16
-        assert peak <= (4 + besides[form] + 1) / 4 * samples + 32, line
+        assert peak <= (4 + besides[form] + 1) / 4 * samples + 8, line
 
 
 def test_the_work_of_networks_too_large_is_not_even_computed() -> None:
@@ -154,6 +154,7 @@ def test_a_receiver_limits_samples_and_labels_together() -> None:
 
 
 LABELS_MEMORY = """
+import ctypes
 import torch
 from fedbits.coding.grid import least_stream
 from fedbits.labels.stored import DeclaredLabels
@@ -170,8 +171,8 @@ for samples, classes, fields in (
     declared = DeclaredLabels(pb.ViewLabels(**fields, counted=True, mix=2), samples, classes)
     declared.check()
     declared.message.stream = bytes(least_stream(declared.payable))
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # what was freed would be had for nothing
     peak = Peak()
-    peak.start()
     labels = declared.read(torch.arange(samples) * classes // samples)
     print(labels.table.nbytes, round(peak.grown() * 2**20), declared.elements)
     del labels
@@ -182,9 +183,9 @@ for samples, classes, fields in (
 def test_decoding_labels_takes_what_they_declare() -> None:
     """In a process of its own: another may hold memory already that decoding then takes."""
     rows = [tuple(map(int, line.split())) for line in in_fresh_process(LABELS_MEMORY).splitlines()]
-    assert len(rows) == 5 and max(grown for _, grown, _ in rows) > 2**22
+    assert len(rows) == 5
     for table, grown, elements in rows:
-        assert max(table, grown) < 8 * elements + 2**22
+        assert table < grown + 2**22 < 8 * elements + 2**23
 
 
 def test_limits_admit_large_images() -> None:

@@ -49,14 +49,16 @@ class AdaptiveModel:
         for counts, totals, context in zip(self._counts, self._totals, contexts, strict=True):
             if rows is not None and len(counts) <= batch:
                 shorter = np.repeat(prediction, len(counts) // len(prediction), axis=0)
-                seen, total, rows = counts * SCALE, totals, context
+                seen, total, rows = counts.copy(), totals, context
             else:
                 shorter = prediction if rows is None else prediction[rows]
-                seen, total, rows = counts[context] * SCALE, totals[context], None
-            seen += self.strength * shorter
+                seen, total, rows = counts[context], totals[context], None
+            seen *= SCALE  # in place, here and below: batches are large
+            shorter *= self.strength
+            seen += shorter
             seen /= (total + self.strength)[:, None]
             prediction = np.floor(seen, out=seen)
-        prediction = prediction + 1
+        prediction += 1
         return prediction if rows is None else prediction[rows]
 
     def update(self, contexts: list[NDArray[np.int64]], symbols: NDArray[np.int64]) -> None:

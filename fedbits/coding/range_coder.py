@@ -37,7 +37,7 @@ class RangeWriter:
     def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         if symbols is None:
             raise ValueError("a writer needs symbols")
-        self._encoder.encode(symbols.astype(np.int32), _FAMILY, weights.astype(np.float64))
+        self._encoder.encode(symbols.astype(np.int32), _FAMILY, weights.astype(np.float64, copy=False))
         return symbols
 
     def bytes(self) -> bytes:
@@ -55,7 +55,7 @@ class RangeReader:
 
     def code(self, symbols: Symbols | None, weights: Weights) -> Symbols:
         try:
-            decoded = self._decoder.decode(_FAMILY, weights.astype(np.float64))
+            decoded = self._decoder.decode(_FAMILY, weights.astype(np.float64, copy=False))
         except AssertionError as error:  # constriction's way of saying that no encoder writes these words
             raise CorruptError("the symbol stream is not one that an encoder could have written") from error
         return decoded.astype(np.int64)
