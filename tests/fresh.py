@@ -28,8 +28,11 @@ def make_grid(shape: tuple[int, int, int, int], levels: int, smooth: bool, seed:
 
 
 def in_fresh_process(code: str, threads: int = 1) -> str:
-    """What ``code`` prints in a new interpreter."""
-    environment = {  # glibc is told to give large blocks back at once, so that memory measured is memory needed
+    """What ``code`` prints in a new interpreter.
+
+    Its glibc gives large blocks back at once, so that memory measured is memory needed.
+    """
+    environment = {
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "PYTHONPATH": str(Path(__file__).parent),
