@@ -10,30 +10,14 @@ Every seed distils a set of its own and trains its own networks on it. Blobs and
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import record
-
-
-def fedbits(*words: str) -> dict[str, Any]:
-    """The JSON object that a ``fedbits`` command prints."""
-    command = [sys.executable, "-c", "import fedbits.cli; fedbits.cli.main()", *words, "--json"]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(finished.stdout)
-
-
-def kept(path: Path, *words: str) -> dict[str, Any]:
-    """The result of a command, from ``path`` if it was run before."""
-    if not path.exists():
-        path.write_text(json.dumps({**fedbits(*words), "commit": record.commit()}))
-    return json.loads(path.read_text())
+from command import kept
 
 
 def plain(text: str) -> str:

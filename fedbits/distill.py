@@ -58,34 +58,51 @@ def distill(
     """
     if not len(data):
         raise DataError(f"there are no samples of {data.spec.name} to distil: give at least one")
-    present = sum(count > 0 for count in data.class_counts())
-    ipc = None if recipe.ipc is None else recipe.ipc * present
-    limit = None if budget is None else budget.bytes(data.spec, present, ipc)
-    room = limit
-    if recipe.teaching is not None:
-        extractor = extractor or make_teacher(
-            data, recipe.teaching.teacher, recipe.teaching.views, seed=seed, device=device, progress=progress
-        )
-        if limit is not None and recipe.labels == "views":
-            room = round(limit * (1 - recipe.teaching.share))
-    candidates = _candidates(data, recipe, seed, extractor)
-    plan = make_plan(candidates, recipe, room)
-    distilled = start(candidates, plan, recipe)
+    teacher = _teacher(data, recipe, extractor, seed, device, progress)
+    limit, room = _limits(data, recipe, budget)
+    candidates = _candidates(data, recipe, seed, teacher)
+    distilled = start(candidates, make_plan(candidates, recipe, room), recipe)
     starting = copy.deepcopy(distilled)
     if room is not None:
         check_budget(distilled, room, may_shrink=recipe.ipc is None)
     if recipe.steps:
-        setting = Setting(derive_seed(seed, "objective"), torch.device(device), recipe.steps, extractor)
+        objective_seed = derive_seed(seed, "objective")
+        setting = Setting(objective_seed, torch.device(device), recipe.steps, extractor, teacher)
         run = Optimisation(distilled, data.to(device), recipe, room, seed, setting)
-        settings = checkpoints.fingerprint(
-            data, recipe, limit, seed, str(device), checkpoints.weights_digest(extractor)
-        )
+        networks = [checkpoints.weights_digest(network) for network in (extractor, teacher)]
+        settings = checkpoints.fingerprint(data, recipe, limit, seed, str(device), *networks)
         optimise(run, progress, checkpoint, settings, resume)
     if room is not None:
         distilled = fit(distilled, starting, candidates, room, may_grow=recipe.ipc is None)
-    if recipe.labels != "views" or recipe.teaching is None or extractor is None:
+    if recipe.labels != "views" or recipe.teaching is None or teacher is None:
         return distilled
-    return _taught(distilled, extractor, recipe.teaching, limit, seed, progress)
+    return _taught(distilled, teacher, recipe.teaching, limit, seed, progress)
+
+
+def _teacher(
+    data: TensorData,
+    recipe: Recipe,
+    given: nn.Module | None,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress,
+) -> nn.Module | None:
+    """Who teaches, where the recipe wants a teacher: the network that was given, or one made for it."""
+    if recipe.teaching is None or given is not None:
+        return given if recipe.teaching is not None else None
+    config = recipe.teaching
+    return make_teacher(data, config.teacher, config.views, seed=seed, device=device, progress=progress)
+
+
+def _limits(data: TensorData, recipe: Recipe, budget: Budget | None) -> tuple[int | None, int | None]:
+    """Bytes of the set, and what its labels of views leave of them to samples; None without a budget."""
+    if budget is None:
+        return None, None
+    present = sum(count > 0 for count in data.class_counts())
+    limit = budget.bytes(data.spec, present, None if recipe.ipc is None else recipe.ipc * present)
+    if recipe.teaching is None or recipe.labels != "views":
+        return limit, limit
+    return limit, round(limit * (1 - recipe.teaching.share))
 
 
 def _candidates(data: TensorData, recipe: Recipe, seed: int, teacher: nn.Module | None) -> Candidates:

@@ -196,8 +196,9 @@ def taught_loss(logits: Tensor, lesson: Lesson) -> Tensor:
     """
     if bool((lesson.temperature == 1).all()):
         return F.cross_entropy(logits, lesson.targets)
-    losses = F.cross_entropy(logits / lesson.temperature[:, None], lesson.targets, reduction="none")
-    return (lesson.temperature.square() * losses).mean()
+    temperature = lesson.temperature.to(logits.device)
+    losses = F.cross_entropy(logits / temperature[:, None], lesson.targets, reduction="none")
+    return (temperature.square() * losses).mean()
 
 
 def accuracy(network: nn.Module, data: Labelled) -> float:
@@ -234,9 +235,8 @@ def _lesson(data: Labelled, protocol: Protocol, seed: int, step: int, device: to
     drawn = draw(len(lesson.samples), torch_stream(seed, "augment", step), device)
     augmented = augment(lesson.samples, drawn)
     if bool(lesson.viewed.any()):
-        augmented = torch.where(
-            lesson.viewed.view(-1, *[1] * (augmented.dim() - 1)), lesson.samples, augmented
-        )
+        viewed = lesson.viewed.view(-1, *[1] * (augmented.dim() - 1)).to(device)
+        augmented = torch.where(viewed, lesson.samples, augmented)
     return lesson._replace(samples=augmented)
 
 

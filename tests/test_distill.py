@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from making import TINY_LATENT, make_data, tiny_recipe
+from making import TINY_LATENT, TINY_TEACHING, make_data, tiny_recipe
 from stopping import StopAt
 
 from fedbits import networks
@@ -64,6 +64,14 @@ def test_optimisation_moves_samples_and_selection_alone_does_not() -> None:
     assert 0.01 < (moved - kept).abs().mean().item() < 1
     real = DATA.batch().samples.flatten(1)
     assert torch.cdist(kept.flatten(1), real).min(1).values.max().item() < 0.2
+
+
+@pytest.mark.parametrize("name", ["quadd", "quadd-cf", "dc"])
+def test_the_teacher_of_labels_is_not_what_is_matched(name: str) -> None:
+    recipe = tiny_recipe(name, ipc=2)
+    taught = distill(DATA, replace(recipe, labels="views", teaching=TINY_TEACHING), None)
+    assert taught.view_labels is not None
+    assert torch.equal(taught.samples, distill(DATA, recipe, None).samples)
 
 
 def test_the_loss_falls() -> None:

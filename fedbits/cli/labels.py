@@ -173,7 +173,7 @@ def compress(
         from fedbits import container
         from fedbits.files import write_atomic
         from fedbits.label_comparison import label_facts
-        from fedbits.labels.fitting import codec_named
+        from fedbits.labels.codecs import codec_named
         from fedbits.labels.taught_file import check_samples, read_taught
 
         codec_named(codec)
@@ -218,7 +218,7 @@ def compare(
     """Every codec at every ratio: real bytes, what the paper counts, what is lost, what students learn."""
     with guard():
         from fedbits.label_comparison import Students, compare_codecs
-        from fedbits.labels.fitting import codec_named
+        from fedbits.labels.codecs import codec_named
         from fedbits.labels.taught_file import check_samples, read_taught
 
         if (blob is None) != (data is None):

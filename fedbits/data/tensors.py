@@ -26,6 +26,8 @@ class Lesson(NamedTuple):
         targets: classes ``[b]`` int64, or probabilities ``[b, classes]`` float32.
         viewed: ``[b]`` bool, which samples are views that must not be augmented again.
         temperature: ``[b]``, by which logits are divided before their softmax is held against targets.
+
+    The last two decide what is done: they stay in the memory of the CPU, where a look at them waits for no GPU.
     """
 
     samples: Tensor
@@ -39,7 +41,7 @@ class Lesson(NamedTuple):
         return cls(samples, targets, torch.zeros(len(samples), dtype=torch.bool), torch.ones(len(samples)))
 
     def to(self, device: torch.device | str) -> Lesson:
-        return Lesson(*(part.to(device) for part in self))
+        return self._replace(samples=self.samples.to(device), targets=self.targets.to(device))
 
 
 class Labelled(Protocol):

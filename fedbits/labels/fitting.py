@@ -11,8 +11,9 @@ from torch import Tensor
 from fedbits.coding.columns import Table, code_table
 from fedbits.coding.range_coder import Meter
 from fedbits.coding.weights import encode_weights
-from fedbits.errors import BudgetError, ConfigError
+from fedbits.errors import BudgetError
 from fedbits.labels.codec import CodecConfig, LabelCodec, declared_bits
+from fedbits.labels.codecs import codec_named
 from fedbits.labels.simple import Float16
 from fedbits.labels.vector import PricedAutoencoder
 from fedbits.labels.view_labels import ViewLabels
@@ -107,15 +108,6 @@ def compress_to(
         f"the labels of {taught.config.epochs} epochs do not fit {budget:,} bytes by {name}: give "
         f"{1.1 * least:,.0f} or more, or fewer epochs"
     )
-
-
-def codec_named(name: str) -> type[LabelCodec]:
-    """Raise :class:`ConfigError` where there is none."""
-    from fedbits.labels import CODECS
-
-    if name not in CODECS:
-        raise ConfigError(f"unknown codec of labels {name!r}: expected one of {', '.join(CODECS)}")
-    return CODECS[name]
 
 
 @dataclass(frozen=True)

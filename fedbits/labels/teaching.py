@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedbits.errors import ConfigError
+from fedbits.labels.codecs import codec_named
 from fedbits.labels.view_labels import check_temperature
 from fedbits.labels.views import ViewsConfig
 
@@ -52,10 +53,7 @@ class TeachingConfig:
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range."""
-        from fedbits.labels import CODECS
-
-        if self.codec not in CODECS:
-            raise ConfigError(f"unknown codec of labels {self.codec!r}: expected one of {', '.join(CODECS)}")
+        codec_named(self.codec)
         if not 0 < self.share < 1:
             raise ConfigError(f"the share of labels is {self.share}: expected more than 0, and less than 1")
         check_temperature(self.temperature)

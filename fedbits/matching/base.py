@@ -30,13 +30,16 @@ class Synthetic(NamedTuple):
 class Setting:
     """What every objective is given: its run's seed, device and number of steps.
 
-    ``extractor``, where given, is the network whose features are matched, instead of the objective's own.
+    Attributes:
+        extractor: the network whose features are matched, instead of the objective's own; None for those.
+        teacher: the network that an objective with a teacher learns from; None for one of its own.
     """
 
     seed: int
     device: torch.device
     steps: int = 1
     extractor: nn.Module | None = None
+    teacher: nn.Module | None = None
 
 
 class Objective(ABC):

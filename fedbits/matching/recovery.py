@@ -62,8 +62,9 @@ class Recovery(Objective):
 
     def prepare(self, data: TensorData, progress: Progress) -> None:
         config, setting = self._config, self._setting
-        if setting.extractor is not None:
-            self._teacher = setting.extractor
+        given = setting.extractor if setting.teacher is None else setting.teacher
+        if given is not None:
+            self._teacher = given
         else:
             name = networks.default_network(data.spec) if config.network == "auto" else config.network
             self._teacher = networks.build(
