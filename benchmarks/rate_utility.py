@@ -1,7 +1,7 @@
 """Accuracy at equal real bytes: each recipe distilled and evaluated through the ``fedbits`` command.
 
     python benchmarks/rate_utility.py --budgets 1KiB/class,4KiB/class --recipes quadd,ptq --seeds 0,1,2
-    python benchmarks/rate_utility.py --recipes quadd,ptq --options "--bits 2" --name two_bits
+    python benchmarks/rate_utility.py --budgets none --recipes quadd,ptq --options "--ipc 10 --bits 2"
 
 Every seed distils a set of its own and trains its own networks on it. Blobs and evaluations are kept in
 ``--folder`` and not made again, so a run that was stopped goes on; ``--recipes whole`` is the whole data set.
@@ -34,7 +34,8 @@ def measure(args: argparse.Namespace, budget: str, recipe: str, seed: int) -> di
     if recipe == "whole":
         return evaluate(args, stem, "--whole", *common)
     blob = args.folder / f"{stem}.fbits"
-    options = ("--budget", budget, "--recipe", recipe, *shlex.split(args.options), "-o", str(blob))
+    limit = () if budget == "none" else ("--budget", budget)
+    options = (*limit, "--recipe", recipe, *shlex.split(args.options), "-o", str(blob))
     made = kept(args.folder / f"{stem}.json", "distill", *common, *options)
     return {"distill": made, **evaluate(args, stem, str(blob), *common)}
 
@@ -70,7 +71,7 @@ def summary(runs: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="fashion_mnist")
-    parser.add_argument("--budgets", default="1KiB/class", help="by commas")
+    parser.add_argument("--budgets", default="1KiB/class", help="by commas; none: as --options say")
     parser.add_argument("--recipes", default="quadd,random,herding", help="names or files, by commas")
     parser.add_argument(
         "--protocols", default="laptop:1", help="NAME:REPEATS, by commas; repeats of each seed"

@@ -27,7 +27,7 @@ class Lesson(NamedTuple):
         viewed: ``[b]`` bool, which samples are views that must not be augmented again.
         temperature: ``[b]``, by which logits are divided before their softmax is held against targets.
 
-    The last two decide what is done: they stay in the memory of the CPU, where a look at them waits for no GPU.
+    The last two decide what is done: they stay on the CPU, where a look at them waits for no GPU.
     """
 
     samples: Tensor
