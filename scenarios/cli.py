@@ -29,91 +29,110 @@ def register(app: typer.Typer) -> None:
     app.command("continual", epilog=EPILOG)(continual)
 
 
+ScenarioOption = Annotated[
+    str,
+    typer.Option(
+        help="split_DATA: split_digits, split_fashion_mnist, split_cifar10, split_cifar100, split_npz:PATH.",
+        show_default=False,
+    ),
+]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        help="gdumb (DM's protocol), er, der or avalanche-gdumb with compressed memory; with raw samples "
+        "at equal bytes stock-gdumb, stock-replay, stock-reservoir, stock-der, stock-icarl, stock-er-ace."
+    ),
+]
+MemoryOption = Annotated[str, typer.Option(help="Capacity of the replay memory: 10KiB, 600B/class.")]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How the memory is filled: a name that 'fedbits recipe' lists, or a TOML file; raw for "
+        "samples as they are  [default: quadd]",
+        show_default=False,
+    ),
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How its bytes are shared: fixed (a quota for each class), progressive (older sets are "
+        "cut), redistil (all again, from the decoded memory) or online (real samples, taken in a "
+        "single pass)  [default: fixed]",
+        show_default=False,
+    ),
+]
+ExperiencesOption = Annotated[
+    int | None,
+    typer.Option(help="Parts that the classes arrive in; 5, of CIFAR-100 10.", show_default=False),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Distillation steps; the recipe's own when left out.", show_default=False),
+]
+IpcOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Samples of each class; from the bytes when left out.", show_default=False),
+]
+BitsOption = Annotated[
+    int | None, typer.Option(help="Bits a value; from the bytes when left out.", show_default=False)
+]
+FactorOption = Annotated[
+    int | None,
+    typer.Option(help="Times smaller a side is stored; from the bytes.", show_default=False),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How gdumb's networks train: laptop, dsa or mtt  [default: laptop]", show_default=False
+    ),
+]
+TrainingStepsOption = Annotated[
+    int | None, typer.Option(help="Batches instead of the protocol's.", show_default=False)
+]
+WidthOption = Annotated[
+    int | None, typer.Option(help="Of the networks, instead of the protocol's.", show_default=False)
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Of Avalanche's strategies, passes over an experience  [default: 1]", show_default=False
+    ),
+]
+BatchOption = Annotated[
+    int | None, typer.Option(help="Of these, the batch size  [default: 32]", show_default=False)
+]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option(help="Of these, of plain SGD  [default: 0.03]", show_default=False),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder of the run; runs/NAME when left out.", show_default=False),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on after the last finished experience in the folder.")
+]
+
+
 def continual(
-    scenario: Annotated[
-        str,
-        typer.Option(
-            help="split_DATA: split_digits, split_fashion_mnist, split_cifar10, split_cifar100, "
-            "split_npz:PATH.",
-            show_default=False,
-        ),
-    ],
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="gdumb (DM's protocol), er, der or avalanche-gdumb with compressed memory; with raw samples "
-            "at equal bytes stock-gdumb, stock-replay, stock-reservoir, stock-der, stock-icarl, stock-er-ace."
-        ),
-    ] = "gdumb",
-    memory: Annotated[str, typer.Option(help="Capacity of the replay memory: 10KiB, 600B/class.")] = "10KiB",
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="How the memory is filled: a name that 'fedbits recipe' lists, or a TOML file; raw for "
-            "samples as they are  [default: quadd]",
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            help="How its bytes are shared: fixed (a quota for each class), progressive (older sets are "
-            "cut), redistil (all again, from the decoded memory) or online (real samples, taken in a "
-            "single pass)  [default: fixed]",
-            show_default=False,
-        ),
-    ] = None,
-    experiences: Annotated[
-        int | None,
-        typer.Option(help="Parts that the classes arrive in; 5, of CIFAR-100 10.", show_default=False),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=0, help="Distillation steps; the recipe's own when left out.", show_default=False),
-    ] = None,
-    ipc: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples of each class; from the bytes when left out.", show_default=False),
-    ] = None,
-    bits: Annotated[
-        int | None, typer.Option(help="Bits a value; from the bytes when left out.", show_default=False)
-    ] = None,
-    factor: Annotated[
-        int | None,
-        typer.Option(help="Times smaller a side is stored; from the bytes.", show_default=False),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="How gdumb's networks train: laptop, dsa or mtt  [default: laptop]", show_default=False
-        ),
-    ] = None,
-    training_steps: Annotated[
-        int | None, typer.Option(help="Batches instead of the protocol's.", show_default=False)
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Of the networks, instead of the protocol's.", show_default=False)
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Of Avalanche's strategies, passes over an experience  [default: 1]", show_default=False
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Of these, the batch size  [default: 32]", show_default=False)
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Of these, of plain SGD  [default: 0.03]", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder of the run; runs/NAME when left out.", show_default=False),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last finished experience in the folder.")
-    ] = False,
+    scenario: ScenarioOption,
+    strategy: StrategyOption = "gdumb",
+    memory: MemoryOption = "10KiB",
+    recipe: RecipeOption = None,
+    policy: PolicyOption = None,
+    experiences: ExperiencesOption = None,
+    steps: StepsOption = None,
+    ipc: IpcOption = None,
+    bits: BitsOption = None,
+    factor: FactorOption = None,
+    protocol: ProtocolOption = None,
+    training_steps: TrainingStepsOption = None,
+    width: WidthOption = None,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    learning_rate: LearningRateOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
     seed: common.SeedOption = 0,
     device: common.DeviceOption = "auto",
     data_root: common.DataRootOption = None,

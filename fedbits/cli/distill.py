@@ -82,47 +82,52 @@ def register(app: typer.Typer) -> None:
     app.command("distill", epilog=EXAMPLES)(distill)
 
 
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(help="Limit of the blob: 1KiB/class, 10KiB, 4096bits/class, 0.5bpp.", show_default=False),
+]
+RecipeOption = Annotated[
+    str, typer.Option(help="How to distil: a name that 'fedbits recipe' lists, or a TOML file.")
+]
+IpcOption = Annotated[
+    int | None,
+    typer.Option(help="Samples of each class; chosen for the budget when left out.", show_default=False),
+]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits a value, 1 to 8, or 32 for float32 numbers; chosen when left out.", show_default=False
+    ),
+]
+QuantizerOption = Annotated[
+    str | None,
+    typer.Option(help="uniform, fsq, ddq, apot or post; the recipe's own when left out.", show_default=False),
+]
+FactorOption = Annotated[
+    int | None,
+    typer.Option(help="Store 1, 2, 4 or 8 times smaller a side; chosen when left out.", show_default=False),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Optimisation steps; the recipe's own when left out.", show_default=False),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="File to write the blob to.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue from the checkpoint beside the output.")
+]
+
+
 def distill(
     data: DataOption,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Limit of the blob: 1KiB/class, 10KiB, 4096bits/class, 0.5bpp.", show_default=False
-        ),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="How to distil: a name that 'fedbits recipe' lists, or a TOML file.")
-    ] = "quadd",
-    ipc: Annotated[
-        int | None,
-        typer.Option(help="Samples of each class; chosen for the budget when left out.", show_default=False),
-    ] = None,
-    bits: Annotated[
-        int | None,
-        typer.Option(
-            help="Bits a value, 1 to 8, or 32 for float32 numbers; chosen when left out.", show_default=False
-        ),
-    ] = None,
-    quantizer: Annotated[
-        str | None,
-        typer.Option(
-            help="uniform, fsq, ddq, apot or post; the recipe's own when left out.", show_default=False
-        ),
-    ] = None,
-    factor: Annotated[
-        int | None,
-        typer.Option(
-            help="Store 1, 2, 4 or 8 times smaller a side; chosen when left out.", show_default=False
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Optimisation steps; the recipe's own when left out.", show_default=False),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the blob to.")] = Path("set.fbits"),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the checkpoint beside the output.")
-    ] = False,
+    budget: BudgetOption = None,
+    recipe: RecipeOption = "quadd",
+    ipc: IpcOption = None,
+    bits: BitsOption = None,
+    quantizer: QuantizerOption = None,
+    factor: FactorOption = None,
+    steps: StepsOption = None,
+    out: OutOption = Path("set.fbits"),
+    resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,

@@ -44,33 +44,42 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", epilog=EXAMPLES)(evaluate)
 
 
+BlobsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[BLOB...]", help="Files to train on, all together.", show_default=False),
+]
+WholeOption = Annotated[bool, typer.Option("--whole", help="Train on the whole training data instead.")]
+ProtocolOption = Annotated[
+    str, typer.Option(help="How to train: laptop; dsa as published; mtt, at the set's own learning rate.")
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME...]",
+        help="convnet, alexnet, vgg11, resnet18, vit or mlp, or several by commas; the protocol's own "
+        "when left out.",
+        show_default=False,
+    ),
+]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of convnet and mlp, instead of the protocol's.", show_default=False),
+]
+StepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
+]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Networks to train, each from its own start.")]
+
+
 def evaluate(
     data: DataOption,
-    blobs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[BLOB...]", help="Files to train on, all together.", show_default=False),
-    ] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Train on the whole training data instead.")] = False,
-    protocol: Annotated[
-        str, typer.Option(help="How to train: laptop; dsa as published; mtt, at the set's own learning rate.")
-    ] = "laptop",
-    network: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME[,NAME...]",
-            help="convnet, alexnet, vgg11, resnet18, vit or mlp, or several by commas; the protocol's own "
-            "when left out.",
-            show_default=False,
-        ),
-    ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of convnet and mlp, instead of the protocol's.", show_default=False),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Networks to train, each from its own start.")] = 5,
+    blobs: BlobsArgument = None,
+    whole: WholeOption = False,
+    protocol: ProtocolOption = "laptop",
+    network: NetworkOption = None,
+    width: WidthOption = None,
+    steps: StepsOption = None,
+    repeats: RepeatsOption = 5,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,

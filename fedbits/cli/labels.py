@@ -85,27 +85,41 @@ def register(app: typer.Typer) -> None:
     app.add_typer(labels, name="labels")
 
 
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="File of labels to write.")]
+EpochsOption = Annotated[int, typer.Option(help="Views of each sample.")]
+MixOption = Annotated[str, typer.Option(help="Views are mixed with others': none, mixup or cutmix.")]
+LeastAreaOption = Annotated[float, typer.Option(help="Of a crop; a multiple of 1/64, 1 for none.")]
+RotationOption = Annotated[int, typer.Option(help="Degrees by which views are turned at most.")]
+MirrorOption = Annotated[bool, typer.Option("--mirror/--no-mirror", help="Mirror half of the views.")]
+TemperatureOption = Annotated[float, typer.Option(help="Of the labels; a multiple of 1/16.")]
+TeacherOption = Annotated[
+    Path | None, typer.Option(help="File of the teacher's weights.", show_default=False)
+]
+NetworkOption = Annotated[
+    str, typer.Option(help="The teacher: auto, convnet, resnet18, ..., or torchvision:NAME.")
+]
+WidthOption = Annotated[int, typer.Option(min=1, help="Of the teacher, a convnet or mlp.")]
+TeacherStepsOption = Annotated[int, typer.Option(min=1, help="Batches to train the teacher on.")]
+KeepOption = Annotated[
+    Path | None, typer.Option(help="Where to keep the teacher's weights.", show_default=False)
+]
+
+
 def make(
     blob: BlobArgument,
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File of labels to write.")] = Path("labels.npz"),
-    epochs: Annotated[int, typer.Option(help="Views of each sample.")] = 100,
-    mix: Annotated[str, typer.Option(help="Views are mixed with others': none, mixup or cutmix.")] = "cutmix",
-    least_area: Annotated[float, typer.Option(help="Of a crop; a multiple of 1/64, 1 for none.")] = 0.5,
-    rotation: Annotated[int, typer.Option(help="Degrees by which views are turned at most.")] = 15,
-    mirror: Annotated[bool, typer.Option("--mirror/--no-mirror", help="Mirror half of the views.")] = True,
-    temperature: Annotated[float, typer.Option(help="Of the labels; a multiple of 1/16.")] = 1.0,
-    teacher: Annotated[
-        Path | None, typer.Option(help="File of the teacher's weights.", show_default=False)
-    ] = None,
-    network: Annotated[
-        str, typer.Option(help="The teacher: auto, convnet, resnet18, ..., or torchvision:NAME.")
-    ] = "auto",
-    width: Annotated[int, typer.Option(min=1, help="Of the teacher, a convnet or mlp.")] = 64,
-    teacher_steps: Annotated[int, typer.Option(min=1, help="Batches to train the teacher on.")] = 2000,
-    keep: Annotated[
-        Path | None, typer.Option(help="Where to keep the teacher's weights.", show_default=False)
-    ] = None,
+    out: OutOption = Path("labels.npz"),
+    epochs: EpochsOption = 100,
+    mix: MixOption = "cutmix",
+    least_area: LeastAreaOption = 0.5,
+    rotation: RotationOption = 15,
+    mirror: MirrorOption = True,
+    temperature: TemperatureOption = 1.0,
+    teacher: TeacherOption = None,
+    network: NetworkOption = "auto",
+    width: WidthOption = 64,
+    teacher_steps: TeacherStepsOption = 2000,
+    keep: KeepOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,
@@ -147,24 +161,29 @@ def make(
         print_json(facts) if as_json else _print_made(facts)
 
 
+CodecOption = Annotated[
+    str, typer.Option(help="float16 (fewer epochs), scalar, top, pca, rpca, vq, vqae or vqae-rd.")
+]
+RatioOption = Annotated[
+    float | None, typer.Option(help="Times smaller than float16 labels.", show_default=False)
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--bytes", help="That labels take: 4KiB.", show_default=False)
+]
+BudgetOption = Annotated[
+    str | None, typer.Option(help="That the blob takes in all: 16KiB.", show_default=False)
+]
+CompressOutOption = Annotated[Path, typer.Option("--out", "-o", help="File to write the blob to.")]
+
+
 def compress(
     labels: TaughtArgument,
     blob: BlobArgument,
-    codec: Annotated[
-        str, typer.Option(help="float16 (fewer epochs), scalar, top, pca, rpca, vq, vqae or vqae-rd.")
-    ] = "vqae",
-    ratio: Annotated[
-        float | None, typer.Option(help="Times smaller than float16 labels.", show_default=False)
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option("--bytes", help="That labels take: 4KiB.", show_default=False)
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="That the blob takes in all: 16KiB.", show_default=False)
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write the blob to.")] = Path(
-        "taught.fbits"
-    ),
+    codec: CodecOption = "vqae",
+    ratio: RatioOption = None,
+    size: SizeOption = None,
+    budget: BudgetOption = None,
+    out: CompressOutOption = Path("taught.fbits"),
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -199,17 +218,28 @@ def compress(
         print_json(facts) if as_json else _print_compressed(facts)
 
 
+CodecsOption = Annotated[str, typer.Option(help="By commas.")]
+RatiosOption = Annotated[str, typer.Option(help="Times smaller than float16, by commas.")]
+SetOption = Annotated[
+    Path | None, typer.Option("--set", help="The set, to train students on.", show_default=False)
+]
+TestDataOption = Annotated[
+    str | None, typer.Option("--data", help="Data set to test on.", show_default=False)
+]
+ProtocolOption = Annotated[str, typer.Option(help="How students are trained; see evaluate.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Batches.", show_default=False)]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Students of each.")]
+
+
 def compare(
     labels: TaughtArgument,
-    codecs: Annotated[str, typer.Option(help="By commas.")] = "float16,scalar,top,pca,rpca,vq,vqae,vqae-rd",
-    ratios: Annotated[str, typer.Option(help="Times smaller than float16, by commas.")] = "10,20,40,100",
-    blob: Annotated[
-        Path | None, typer.Option("--set", help="The set, to train students on.", show_default=False)
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set to test on.", show_default=False)] = None,
-    protocol: Annotated[str, typer.Option(help="How students are trained; see evaluate.")] = "laptop",
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches.", show_default=False)] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Students of each.")] = 1,
+    codecs: CodecsOption = "float16,scalar,top,pca,rpca,vq,vqae,vqae-rd",
+    ratios: RatiosOption = "10,20,40,100",
+    blob: SetOption = None,
+    data: TestDataOption = None,
+    protocol: ProtocolOption = "laptop",
+    steps: StepsOption = None,
+    repeats: RepeatsOption = 1,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,

@@ -46,53 +46,65 @@ def register(app: typer.Typer) -> None:
     app.command("sweep", epilog=EXAMPLES)(sweep)
 
 
+BudgetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budgets", "--budget", help="Limits of a blob, by commas: 1KiB/class,4KiB.", show_default=False
+    ),
+]
+RecipesOption = Annotated[str, typer.Option(help="Recipes by name or as TOML files, by commas.")]
+QuantizersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="uniform, fsq, ddq, apot, post, by commas; each recipe's own when left out.",
+        show_default=False,
+    ),
+]
+BitsOption = Annotated[
+    str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; only of pixels.")
+]
+FactorsOption = Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")]
+IpcOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Samples of each class, by commas; as many as the budget allows when left out.",
+        show_default=False,
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Optimisation steps; the recipes' own when left out.", show_default=False),
+]
+ValidationOption = Annotated[float, typer.Option(help="Share of the training data held out to judge by.")]
+ProtocolOption = Annotated[str, typer.Option(help="How networks that judge are trained; see evaluate.")]
+EvaluationStepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
+]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Networks that judge each point.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder of results; runs/sweep-DATA when left out.", show_default=False),
+]
+JobsOption = Annotated[int, typer.Option(min=1, help="Points measured at the same time.")]
+PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the plots at the end.")]
+
+
 def sweep(
     data: DataOption,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            "--budgets", "--budget", help="Limits of a blob, by commas: 1KiB/class,4KiB.", show_default=False
-        ),
-    ] = None,
-    recipes: Annotated[str, typer.Option(help="Recipes by name or as TOML files, by commas.")] = "quadd",
-    quantizers: Annotated[
-        str | None,
-        typer.Option(
-            help="uniform, fsq, ddq, apot, post, by commas; each recipe's own when left out.",
-            show_default=False,
-        ),
-    ] = None,
-    bits: Annotated[
-        str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; only of pixels.")
-    ] = "1,2,3,4",
-    factors: Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")] = "1",
-    ipc: Annotated[
-        str | None,
-        typer.Option(
-            help="Samples of each class, by commas; as many as the budget allows when left out.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Optimisation steps; the recipes' own when left out.", show_default=False),
-    ] = None,
-    validation: Annotated[float, typer.Option(help="Share of the training data held out to judge by.")] = 0.1,
-    protocol: Annotated[
-        str, typer.Option(help="How networks that judge are trained; see evaluate.")
-    ] = "laptop",
-    evaluation_steps: Annotated[
-        int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Networks that judge each point.")] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder of results; runs/sweep-DATA when left out.", show_default=False
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Points measured at the same time.")] = 1,
-    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the plots at the end.")] = True,
+    budgets: BudgetsOption = None,
+    recipes: RecipesOption = "quadd",
+    quantizers: QuantizersOption = None,
+    bits: BitsOption = "1,2,3,4",
+    factors: FactorsOption = "1",
+    ipc: IpcOption = None,
+    steps: StepsOption = None,
+    validation: ValidationOption = 0.1,
+    protocol: ProtocolOption = "laptop",
+    evaluation_steps: EvaluationStepsOption = None,
+    repeats: RepeatsOption = 1,
+    out: OutOption = None,
+    jobs: JobsOption = 1,
+    plots: PlotsOption = True,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,

@@ -88,62 +88,79 @@ def needing_the_extra() -> Iterator[None]:
         ) from error
 
 
+StorageOption = Annotated[Path, typer.Option("--storage", help="Folder to keep sets in.", show_default=False)]
+AddressOption = Annotated[
+    str, typer.Option("--address", help="Where to listen: HOST:PORT; port 0 is any that is free.")
+]
+AccessOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--access",
+        help="TOML file of who may publish and fetch; read anew when it changes.",
+        show_default=False,
+    ),
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option("--metrics", help="Where Prometheus finds metrics: HOST:PORT [default: nowhere]."),
+]
+QuotaOption = Annotated[
+    str, typer.Option("--quota", help="What a node may store, unless --access says more.")
+]
+CapacityOption = Annotated[str, typer.Option("--capacity", help="What all nodes may store together.")]
+BlobLimitOption = Annotated[str, typer.Option("--blob-limit", help="The largest blob.")]
+PartialLimitOption = Annotated[
+    str, typer.Option("--partial-limit", help="What unfinished uploads may take together.")
+]
+PartialForOption = Annotated[
+    str, typer.Option("--partial-for", help="How long an unfinished upload is kept.")
+]
+KeepForOption = Annotated[
+    str | None, typer.Option("--keep-for", help="How long sets are kept [default: for ever].")
+]
+KeepNewestOption = Annotated[
+    int | None, typer.Option("--keep-newest", min=1, help="Sets kept of each node [default: all].")
+]
+UploadsOption = Annotated[
+    int, typer.Option("--uploads", min=1, help="Uploads that move at the same time; others wait.")
+]
+IdleOption = Annotated[str, typer.Option("--idle", help="How long a stream may stand still.")]
+ExaminersOption = Annotated[
+    int, typer.Option("--examiners", min=1, max=256, help="Processes that decode what arrives.")
+]
+DecodeMemoryOption = Annotated[
+    str, typer.Option("--decode-memory", help="Memory that decoding one blob may take.")
+]
+DecodeTimeOption = Annotated[
+    str, typer.Option("--decode-time", help="CPU time that decoding one blob may take.")
+]
+GraceOption = Annotated[
+    str, typer.Option("--grace", help="How long running calls get to end when the exchange does.")
+]
+
+
 def serve(
-    storage: Annotated[Path, typer.Option("--storage", help="Folder to keep sets in.", show_default=False)],
-    address: Annotated[
-        str, typer.Option("--address", help="Where to listen: HOST:PORT; port 0 is any that is free.")
-    ] = "127.0.0.1:9440",
+    storage: StorageOption,
+    address: AddressOption = "127.0.0.1:9440",
     ca: AuthorityOption = None,
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
-    access: Annotated[
-        Path | None,
-        typer.Option(
-            "--access",
-            help="TOML file of who may publish and fetch; read anew when it changes.",
-            show_default=False,
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option("--metrics", help="Where Prometheus finds metrics: HOST:PORT [default: nowhere]."),
-    ] = None,
-    quota: Annotated[
-        str, typer.Option("--quota", help="What a node may store, unless --access says more.")
-    ] = "1GiB",
-    capacity: Annotated[
-        str, typer.Option("--capacity", help="What all nodes may store together.")
-    ] = "1000GiB",
-    blob_limit: Annotated[str, typer.Option("--blob-limit", help="The largest blob.")] = "256MiB",
-    partial_limit: Annotated[
-        str, typer.Option("--partial-limit", help="What unfinished uploads may take together.")
-    ] = "4GiB",
-    partial_for: Annotated[
-        str, typer.Option("--partial-for", help="How long an unfinished upload is kept.")
-    ] = "1d",
-    keep_for: Annotated[
-        str | None, typer.Option("--keep-for", help="How long sets are kept [default: for ever].")
-    ] = None,
-    keep_newest: Annotated[
-        int | None, typer.Option("--keep-newest", min=1, help="Sets kept of each node [default: all].")
-    ] = None,
-    uploads: Annotated[
-        int, typer.Option("--uploads", min=1, help="Uploads that move at the same time; others wait.")
-    ] = 64,
-    idle: Annotated[str, typer.Option("--idle", help="How long a stream may stand still.")] = "30s",
-    examiners: Annotated[
-        int, typer.Option("--examiners", min=1, max=256, help="Processes that decode what arrives.")
-    ] = 1,
-    decode_memory: Annotated[
-        str, typer.Option("--decode-memory", help="Memory that decoding one blob may take.")
-    ] = "2GiB",
-    decode_time: Annotated[
-        str, typer.Option("--decode-time", help="CPU time that decoding one blob may take.")
-    ] = "3m",
-    grace: Annotated[
-        str, typer.Option("--grace", help="How long running calls get to end when the exchange does.")
-    ] = "10s",
+    access: AccessOption = None,
+    metrics: MetricsOption = None,
+    quota: QuotaOption = "1GiB",
+    capacity: CapacityOption = "1000GiB",
+    blob_limit: BlobLimitOption = "256MiB",
+    partial_limit: PartialLimitOption = "4GiB",
+    partial_for: PartialForOption = "1d",
+    keep_for: KeepForOption = None,
+    keep_newest: KeepNewestOption = None,
+    uploads: UploadsOption = 64,
+    idle: IdleOption = "30s",
+    examiners: ExaminersOption = 1,
+    decode_memory: DecodeMemoryOption = "2GiB",
+    decode_time: DecodeTimeOption = "3m",
+    grace: GraceOption = "10s",
     json: common.JsonOption = False,
 ) -> None:
     """Run an exchange, until SIGTERM or Ctrl-C."""
