@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import record
-from rate_utility import kept
+from command import kept
 
 NETWORKS = "convnet,alexnet,vgg11,resnet18,vit"
 

@@ -2,8 +2,8 @@
 
     python benchmarks/quantisation_cost.py --steps 12
 
-Distribution matching of the same number of samples by the same networks, once as float32 numbers and once by
-each quantiser; with BCDC's penalty; and under a budget, where training also estimates and pays for bits. The
+The objective of quadd with the same number of samples and networks, once as float32 numbers and once by each
+quantiser; with BCDC's penalty; and under a budget, where training also estimates and pays for bits. The
 aim is 1.2 times the float32 step. Steps of all variants alternate, so that a noisy machine disturbs them
 alike, and each ratio is the median over rounds of the ratio within one round. Seconds are those that the
 processor spent on this process, so that others that share it do not count.
@@ -27,7 +27,7 @@ import torch
 from fedbits import data, recipes
 from fedbits.container import encode
 from fedbits.data import TensorData
-from fedbits.matching import DistributionConfig, Setting
+from fedbits.matching import Setting
 from fedbits.memory import keep_freed_memory
 from fedbits.optimise import Optimisation
 from fedbits.parameterization.rate import EXACT_EVERY, REFRESH
@@ -52,8 +52,8 @@ def prepared(train: TensorData, recipe: Recipe, bounded: bool) -> Optimisation:
 
 
 def variants(train: TensorData, ipc: int, bits: int, steps: int, width: int) -> dict[str, Optimisation]:
-    objective = DistributionConfig(width=width, real_batch=64)
-    base = recipes.get("quadd", objective=objective, ipc=ipc, bits=bits, factor=1, steps=steps)
+    base = recipes.get("quadd", ipc=ipc, bits=bits, factor=1, steps=steps)
+    base = replace(base, objective=replace(base.objective, width=width))  # type: ignore[call-arg]
     runs = {"float32": prepared(train, replace(base, bits=FLOAT_BITS), False)}
     for name in QUANTIZERS:
         recipe = replace(base, quantizer=QuantizerConfig(name))  # type: ignore[arg-type]
