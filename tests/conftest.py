@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import settings
 
 from fedbits.parameterization.latent import fitting as latent_fitting
+from fedbits.plan import epitome as epitome_planner
 from fedbits.plan import latent as latent_planner
 
 for helper in ("documented", "hostile"):
@@ -36,3 +38,10 @@ def quick_latents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent_planner, "_FIT_STEPS", 10)
     monkeypatch.setattr(latent_planner, "_PROBE_STEPS", 10)
     monkeypatch.setattr(latent_fitting, "_LATENT_STEPS", 20)
+
+
+@pytest.fixture
+def quick_epitomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epitomes are fitted to samples in no time, in the settings that the planner chooses."""
+    hurried = tuple(replace(one, fit_steps=15) for one in epitome_planner._SETTINGS)
+    monkeypatch.setattr(epitome_planner, "_SETTINGS", hurried)

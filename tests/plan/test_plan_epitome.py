@@ -22,21 +22,12 @@ from fedbits.recipes import Recipe
 from fedbits.selection import select
 
 GRID = make_data((1, 8, 8), [60, 0, 60])
-SETS = {
-    "grid": GRID,
-    "flat": make_data((12,), [90, 12, 40], dtype="float32"),
-    "rgb": make_data((3, 9, 7), [60, 60]),
-    "one each": make_data((1, 8, 8), [1, 1, 1]),
-}
+FLAT = make_data((12,), [90, 12, 40], dtype="float32")
 REAL = tiny_recipe("speed", steps=0)
 SMALL = EpitomeConfig(tokens=8, width=4, nonzeros=3, patch=8, fit_steps=20)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings as they are, fitted to samples in no time."""
-    hurried = tuple(replace(one, fit_steps=15) for one in solver._SETTINGS)
-    monkeypatch.setattr(solver, "_SETTINGS", hurried)
+pytestmark = pytest.mark.usefixtures("quick_epitomes")
 
 
 def candidates(data: TensorData) -> Candidates:
@@ -50,33 +41,6 @@ def chosen(data: TensorData, budget: int | None, recipe: Recipe = REAL) -> Plan:
 def settings(plan: Plan) -> EpitomeConfig:
     assert isinstance(plan.config, EpitomeConfig)
     return plan.config
-
-
-@pytest.mark.parametrize("budget", [540, 900])
-@pytest.mark.parametrize("name", SETS)
-def test_a_blob_keeps_to_its_budget_and_fills_it(name: str, budget: int) -> None:
-    data = SETS[name]
-    distilled = distill(data, tiny_recipe("speed"), Budget(budget))
-    blob = encode(distilled)
-    assert len(blob) <= budget
-    assert len(blob) >= 0.95 * budget or len(distilled) == len(data)
-    counts = distilled.class_counts()
-    assert all((count > 0) == (real > 0) for count, real in zip(counts, data.class_counts(), strict=True))
-    assert ledger(blob).total_bits == 8 * len(blob)
-
-
-@pytest.mark.parametrize("ipc", [None, 3])
-@pytest.mark.parametrize("name", ["grid", "flat"])
-def test_the_smallest_budget_that_is_named_works(name: str, ipc: int | None) -> None:
-    recipe = tiny_recipe("speed", ipc=ipc)
-    with pytest.raises(BudgetError, match="the smallest that would do is") as refused:
-        distill(SETS[name], recipe, Budget(100))
-    named = re.search(r"would do is ([\d,]+) bytes", str(refused.value))
-    assert named is not None
-    smallest = int(named[1].replace(",", ""))
-    assert len(encode(distill(SETS[name], recipe, Budget(smallest)))) <= smallest
-    with pytest.raises(BudgetError):
-        distill(SETS[name], recipe, Budget(smallest // 2))
 
 
 def test_settings_of_ones_own_are_kept_and_their_smallest_budget_is_named() -> None:
@@ -140,7 +104,7 @@ def test_settings_of_every_shape(shape: tuple[int, ...]) -> None:
     ("data", "patch", "message"),
     [
         (GRID, 9, "patch of the epitome is 9: samples of made have 8 x 8 pixels, expected at most 8"),
-        (SETS["flat"], 28, "is 28: samples of made have 12 numbers, expected at most 12"),
+        (FLAT, 28, "is 28: samples of made have 12 numbers, expected at most 12"),
     ],
 )
 @pytest.mark.parametrize("budget", [None, Budget(2000)])

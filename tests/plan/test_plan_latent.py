@@ -6,11 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
-import torch
 from making import TINY_LATENT, make_data, make_spec, tiny_recipe
 
 from fedbits.budget import Budget
-from fedbits.container import decode, encode, ledger
+from fedbits.container import encode, ledger
 from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.errors import BudgetError, ConfigError
@@ -22,13 +21,6 @@ from fedbits.recipes import Recipe
 from fedbits.selection import select
 
 GRID = make_data((1, 8, 8), [60, 0, 60])
-SETS = {
-    "grid": GRID,
-    "flat": make_data((12,), [90, 12, 40], dtype="float32"),
-    "rgb": make_data((3, 9, 7), [60, 60]),
-    "one each": make_data((1, 8, 8), [1, 1, 1]),
-    "tiny": make_data((1, 1, 2), [30, 4]),
-}
 REAL = tiny_recipe("ruo", steps=0)
 SMALL = LatentConfig(**TINY_LATENT)
 
@@ -47,32 +39,6 @@ def chosen(data: TensorData, budget: int | None, recipe: Recipe = REAL) -> Plan:
 def settings(plan: Plan) -> LatentConfig:
     assert isinstance(plan.config, LatentConfig)
     return plan.config
-
-
-@pytest.mark.parametrize("budget", [600, 1500])
-@pytest.mark.parametrize("name", SETS)
-def test_a_blob_keeps_to_its_budget_and_fills_it(name: str, budget: int) -> None:
-    data = SETS[name]
-    distilled = distill(data, tiny_recipe("ruo"), Budget(budget))
-    blob = encode(distilled)
-    assert len(blob) <= budget
-    assert len(blob) >= 0.95 * budget or len(distilled) == len(data)
-    counts = distilled.class_counts()
-    assert all((count > 0) == (real > 0) for count, real in zip(counts, data.class_counts(), strict=True))
-    assert ledger(blob).total_bits == 8 * len(blob)
-    assert torch.equal(decode(blob).raw(), distilled.raw())
-
-
-@pytest.mark.parametrize("ipc", [None, 3])
-@pytest.mark.parametrize("name", ["grid", "flat"])
-def test_the_smallest_budget_that_is_named_works(name: str, ipc: int | None) -> None:
-    recipe = tiny_recipe("ruo", ipc=ipc)
-    with pytest.raises(BudgetError, match="the smallest that would do is") as refused:
-        distill(SETS[name], recipe, Budget(100))
-    named = re.search(r"would do is ([\d,]+) bytes", str(refused.value))
-    assert named is not None
-    smallest = int(named[1].replace(",", ""))
-    assert len(encode(distill(SETS[name], recipe, Budget(smallest)))) <= smallest
 
 
 def test_settings_of_ones_own_are_kept_and_their_smallest_budget_is_named() -> None:
