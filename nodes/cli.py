@@ -82,6 +82,7 @@ def simulate(
 ) -> None:
     """Nodes distil their data, send real blobs through Flower, and a server trains on what arrives."""
     with common.guard("what had arrived by then is in the run's folder"):
+        from nodes import roles
         from nodes.config import RunConfig
 
         config = RunConfig(
@@ -112,7 +113,7 @@ def simulate(
         if json:
             common.print_json(report)
         else:
-            common.print_table(f"{report['folder']}", _rows(report))
+            common.print_table(f"{report['folder']}", roles.get(config.role).rows(report))
     if report["headline"]["accuracy"] is None:
         raise typer.Exit(1)
 
@@ -130,26 +131,3 @@ def _warn(report: dict[str, Any]) -> None:
                 common.say(f"{where}: {entry['code']}: {entry['meaning']}; the run went on without it")
     if report["headline"]["accuracy"] is None:
         common.say(f"no node delivered a set that could be used; {report['folder']}/log.txt says more")
-
-
-def _rows(report: dict[str, Any]) -> dict[str, str]:
-    head, yardstick = report["headline"], report["yardstick"]
-    rows = {}
-    if head["accuracy"] is not None:
-        rows["accuracy"] = f"{head['accuracy']:.2%} ± {head['std']:.2%} ({len(head['accuracies'])} networks)"
-    nodes = f"{head['nodes_in_union']} of {len(report['nodes'])} nodes"
-    rows["sent by all nodes"] = f"{common.size_text(head['uplink_bytes'])}, from {nodes}"
-    if yardstick is not None and head["fedavg_ratio"] is not None:
-        size = common.size_text(head["fedavg_uplink_bytes"])
-        if head["fedavg_reached"]:
-            rows["FedAvg"] = f"{size} until as accurate (round {yardstick['reached_in_round']})"
-            rows["ratio"] = f"{head['fedavg_ratio']:,.1f} times fewer bytes than FedAvg"
-        else:
-            best = max(entry["accuracy"] for entry in yardstick["rounds"])
-            rows["FedAvg"] = (
-                f"{size} in {len(yardstick['rounds'])} rounds, at best {best:.2%}: not as accurate"
-            )
-            rows["ratio"] = f"more than {head['fedavg_ratio']:,.1f} times fewer bytes than FedAvg"
-    rows["time"] = common.clock_text(sum(report["seconds"].values()))
-    rows["report"] = f"{report['folder']}/report.html"
-    return rows

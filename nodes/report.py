@@ -16,11 +16,11 @@ import torch
 from fedbits import page
 from fedbits.files import write_atomic
 from fedbits.machine import versions
-from nodes import report_html
-from nodes.client_app import peak_memory
+from nodes import roles
 from nodes.codes import Code
+from nodes.node import peak_memory
 from nodes.roster import Member
-from nodes.server_app import RunResult
+from nodes.server_app import Result, RunResult
 from nodes.strategy import Outcome, RoundResult
 from nodes.yardstick import FedAvgResult
 
@@ -28,12 +28,12 @@ SHEETS_PER_REPORT = 24
 SAMPLES_PER_CLASS = 12
 
 
-def write(result: RunResult) -> dict[str, Any]:
+def write(result: Result) -> dict[str, Any]:
     """Write both forms into the run's folder and return the facts."""
-    facts = describe(result)
+    facts, html = roles.get(result.plan.config.role).report(result)
     folder = result.folder.path
     write_atomic(folder / "report.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    write_atomic(folder / "report.html", report_html.render(facts, draw_sheets(result)))
+    write_atomic(folder / "report.html", html)
     return facts
 
 

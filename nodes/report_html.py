@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from fedbits import page, svg
+from nodes.config import RunConfig
 from nodes.plots import Curve, accuracy_over_bytes
 
 Facts = Mapping[str, Any]
@@ -282,10 +283,8 @@ def _facts(facts: Facts) -> str:
         "test samples": f"{data['test_samples']:,}",
         **{f"{part} took": page.duration(taken) for part, taken in seconds.items() if taken >= 0.5},
     }
-    hidden = {"data", "out", "name", "data-root"}
-    config = {key: value for key, value in facts["config"].items() if key not in hidden}
     return (
-        page.definitions("configuration", config.items())
+        page.definitions("configuration", RunConfig.from_flat(facts["config"]).settings().items())
         + page.definitions("data and time", about.items())
         + page.definitions("versions and machine", (facts["versions"] | facts["machine"]).items())
     )
