@@ -98,7 +98,11 @@ class RunConfig:
                 f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
             )
         self._check_role()
-        _parse_budgets(self.amount, self.nodes)
+        common, exceptions = _parse_budgets(self.amount, self.nodes)
+        if self.role == CL_LEARNER:
+            for text in (common, *exceptions.values()):
+                if Budget.parse(text).unit == "bpp":
+                    raise ConfigError(f"memory {text!r} depends on its samples: give bytes, such as 8KiB")
 
     def _check_role(self) -> None:
         check_name(self.role)

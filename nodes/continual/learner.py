@@ -24,11 +24,7 @@ _BLOBS, _COUNTS = "fedbits.memory", "fedbits.memory.counts"
 
 
 def capacity(budget: Budget, spec: DataSpec) -> int:
-    """Bytes of a memory; where they are for each class, each class of the task counts.
-
-    Raises:
-        BudgetError: they depend on the number of samples.
-    """
+    """Bytes of a memory; where they are for each class, each class of the task counts."""
     return budget.bytes(spec, spec.classes)
 
 
