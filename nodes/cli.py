@@ -14,6 +14,7 @@ EPILOG = (
     "fedbits simulate --data digits --nodes 5 --partition dirichlet:0.3 --yardstick fedavg\n\n"
     "fedbits simulate --data fashion_mnist --nodes 10 --partition dirichlet:0.1 --budget 10KiB\n\n"
     "fedbits simulate --data digits --budget 4KiB,0=16KiB --rounds 2 --name two-rounds --json\n\n"
+    "fedbits simulate --role cl_learner --data digits --rounds 5 --memory 1KiB --yardstick fedavg\n\n"
     "The run's folder (runs/NAME) keeps every blob, report.html, report.json and log.txt."
 )
 
@@ -24,6 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
+    role: Annotated[
+        Literal["edge_node", "cl_learner"],
+        typer.Option(
+            "--role",
+            help="What nodes do: edge_node distils its data and sends the set; cl_learner learns class after "
+            "class, keeps a memory, and sends what is new in it.",
+        ),
+    ] = "edge_node",
     data: common.DataOption = "digits",
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=10_000, help="Number of nodes.")] = 5,
     partition: Annotated[
@@ -33,10 +42,31 @@ def simulate(
         str,
         typer.Option(
             "--budget",
-            help="What a node may send in a round: 10KiB, 1KiB/class, 0.5bpp; "
+            help="What an edge_node may send in a round: 10KiB, 1KiB/class, 0.5bpp; "
             "others for some nodes after commas: 10KiB,0=2KiB.",
         ),
     ] = "10KiB",
+    memory: Annotated[
+        str,
+        typer.Option(
+            "--memory",
+            help="What a cl_learner's replay memory holds: 8KiB, 1KiB/class; others as with --budget.",
+        ),
+    ] = "8KiB",
+    policy: Annotated[
+        Literal["fixed", "progressive", "redistil"],
+        typer.Option(
+            "--policy",
+            help="How it shares its bytes: a fixed quota for each class, or all among what has been seen, "
+            "for which older sets are cut (progressive) or distilled again (redistil).",
+        ),
+    ] = "fixed",
+    class_order: Annotated[
+        Literal["own", "same"],
+        typer.Option(
+            "--class-order", help="Classes arrive at cl_learners in each node's own order, or in the same."
+        ),
+    ] = "own",
     recipe: Annotated[
         str, typer.Option("--recipe", help="How nodes distil: quadd, ptq, random or herding.")
     ] = "quadd",
@@ -50,11 +80,24 @@ def simulate(
         int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Exchanges; later ones distil against the global model.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--rounds",
+            min=1,
+            help="Exchanges: of edge_nodes later ones distil against the global model, of cl_learners each "
+            "is an experience  [default: 1; of cl_learners 5]",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[
         str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")
     ] = "laptop",
+    training_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--training-steps", min=1, help="Batches instead of the protocol's.", show_default=False
+        ),
+    ] = None,
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
     ] = 3,
@@ -63,8 +106,15 @@ def simulate(
         typer.Option("--yardstick", help="Run FedAvg beside it until it is as accurate."),
     ] = "none",
     yardstick_rounds: Annotated[
-        int, typer.Option("--yardstick-rounds", min=1, help="Rounds after which FedAvg gives up.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            "--yardstick-rounds",
+            min=1,
+            help="Rounds after which FedAvg gives up; of cl_learners, its rounds in each experience  "
+            "[default: 50; of cl_learners 5]",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
     ] = 3600.0,
@@ -82,24 +132,31 @@ def simulate(
 ) -> None:
     """Nodes distil their data, send real blobs through Flower, and a server trains on what arrives."""
     with common.guard("what had arrived by then is in the run's folder"):
+        from nodes import roles
         from nodes.config import RunConfig
 
+        learners = role == roles.CL_LEARNER
         config = RunConfig(
+            role=role,
             data=data,
             data_root=str(data_root or ""),
             download=download,
             nodes=nodes,
             partition=partition,
             budget=budget,
+            memory=memory,
+            policy=policy,
+            class_order=class_order,
             recipe=recipe,
             overrides=_given(steps=steps, ipc=ipc, bits=bits),
-            rounds=rounds,
+            rounds=rounds or (5 if learners else 1),
             protocol=protocol,
+            protocol_overrides=_given(steps=training_steps),
             repeats=repeats,
             seed=seed,
             device=device,
             yardstick=yardstick,
-            yardstick_rounds=yardstick_rounds,
+            yardstick_rounds=yardstick_rounds or (5 if learners else 50),
             out=str(out),
             name=name,
             timeout=timeout,
@@ -112,7 +169,7 @@ def simulate(
         if json:
             common.print_json(report)
         else:
-            common.print_table(f"{report['folder']}", _rows(report))
+            common.print_table(f"{report['folder']}", roles.get(config.role).rows(report))
     if report["headline"]["accuracy"] is None:
         raise typer.Exit(1)
 
@@ -130,26 +187,3 @@ def _warn(report: dict[str, Any]) -> None:
                 common.say(f"{where}: {entry['code']}: {entry['meaning']}; the run went on without it")
     if report["headline"]["accuracy"] is None:
         common.say(f"no node delivered a set that could be used; {report['folder']}/log.txt says more")
-
-
-def _rows(report: dict[str, Any]) -> dict[str, str]:
-    head, yardstick = report["headline"], report["yardstick"]
-    rows = {}
-    if head["accuracy"] is not None:
-        rows["accuracy"] = f"{head['accuracy']:.2%} ± {head['std']:.2%} ({len(head['accuracies'])} networks)"
-    nodes = f"{head['nodes_in_union']} of {len(report['nodes'])} nodes"
-    rows["sent by all nodes"] = f"{common.size_text(head['uplink_bytes'])}, from {nodes}"
-    if yardstick is not None and head["fedavg_ratio"] is not None:
-        size = common.size_text(head["fedavg_uplink_bytes"])
-        if head["fedavg_reached"]:
-            rows["FedAvg"] = f"{size} until as accurate (round {yardstick['reached_in_round']})"
-            rows["ratio"] = f"{head['fedavg_ratio']:,.1f} times fewer bytes than FedAvg"
-        else:
-            best = max(entry["accuracy"] for entry in yardstick["rounds"])
-            rows["FedAvg"] = (
-                f"{size} in {len(yardstick['rounds'])} rounds, at best {best:.2%}: not as accurate"
-            )
-            rows["ratio"] = f"more than {head['fedavg_ratio']:,.1f} times fewer bytes than FedAvg"
-    rows["time"] = common.clock_text(sum(report["seconds"].values()))
-    rows["report"] = f"{report['folder']}/report.html"
-    return rows

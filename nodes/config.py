@@ -11,10 +11,20 @@ from pathlib import Path
 
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError
+from nodes.roles import CL_LEARNER, EDGE_NODE, check_name
 
 Scalar = bool | int | float | str
 
 YARDSTICKS = ("none", "fedavg")
+POLICIES = (
+    "fixed",
+    "progressive",
+    "redistil",
+)  # of :data:`scenarios.memory.POLICIES`, those of whole experiences
+CLASS_ORDERS = ("own", "same")
+_PLACES = ("data", "data-root", "out", "name")
+# What has no effect on a role, and must be left as it is.
+_IDLE = {EDGE_NODE: ("memory", "policy", "class_order"), CL_LEARNER: ("budget",)}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -25,29 +35,40 @@ class RunConfig:
     """One federated run.
 
     Attributes:
+        role: one of :data:`nodes.roles.NAMES`.
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
         partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA`` or ``classes:K``.
-        budget: bytes each node may send in each round, ``"10KiB"``; exceptions by node after commas,
-            ``"10KiB,0=2KiB,3=40KiB"``.
+        budget: of edge nodes, bytes each may send in each round, ``"10KiB"``; exceptions by node after
+            commas, ``"10KiB,0=2KiB,3=40KiB"``.
+        memory: of continual learners, bytes of each node's replay memory, in the same way.
+        policy: of these, how a memory shares its bytes, one of :data:`POLICIES`.
+        class_order: of these, whether each node's classes arrive in its ``own`` order or all nodes' in the
+            ``same``.
         recipe, overrides: the distillation recipe by name, and the fields of it that are set otherwise.
-        rounds: exchanges; from the second on nodes distil against the current global model.
+        rounds: exchanges; from the second on edge nodes distil against the current global model. Of
+            continual learners, each is one experience.
         protocol, protocol_overrides: how the server trains, and what of it is set otherwise.
         repeats: networks trained for the final accuracy.
         seed: of everything random in the run.
         device: ``auto``, ``cpu`` or ``cuda``; for the nodes and the server.
         yardstick: ``fedavg`` or ``none``.
-        yardstick_rounds: FedAvg rounds after which the yardstick gives up.
+        yardstick_rounds: FedAvg rounds after which the yardstick gives up; of continual learners, those
+            of each experience.
         out, name: the run's folder is ``out/name``; an empty name is chosen from data, recipe and seed.
         timeout: seconds a node has in each round until its reply must have arrived.
     """
 
+    role: str = EDGE_NODE
     data: str = "digits"
     data_root: str = ""
     download: bool = False
     nodes: int = 5
     partition: str = "iid"
     budget: str = "10KiB"
+    memory: str = "8KiB"
+    policy: str = "fixed"
+    class_order: str = "own"
     recipe: str = "quadd"
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
     rounds: int = 1
@@ -76,21 +97,51 @@ class RunConfig:
             raise ConfigError(
                 f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
             )
-        _parse_budgets(self.budget, self.nodes)
+        self._check_role()
+        common, exceptions = _parse_budgets(self.amount, self.nodes)
+        if self.role == CL_LEARNER:
+            for text in (common, *exceptions.values()):
+                if Budget.parse(text).unit == "bpp":
+                    raise ConfigError(f"memory {text!r} depends on its samples: give bytes, such as 8KiB")
+
+    def _check_role(self) -> None:
+        check_name(self.role)
+        for name in _IDLE[self.role]:
+            if (value := getattr(self, name)) != self.__dataclass_fields__[name].default:
+                raise ConfigError(
+                    f"{name.replace('_', '-')} {value!r} has no effect on the role {self.role!r}: "
+                    f"leave it out"
+                )
+        for name, known in (("policy", POLICIES), ("class_order", CLASS_ORDERS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    f"unknown {name.replace('_', ' ')} {value!r}: expected one of {', '.join(known)}"
+                )
+
+    @property
+    def amount(self) -> str:
+        """The bytes that each node has, as text with all exceptions: its memory's, or its budget."""
+        return self.memory if self.role == CL_LEARNER else self.budget
 
     def node_budget(self, node: int) -> Budget:
-        """What node ``node`` (0 ..) may send in each round."""
+        """What node ``node`` (0 ..) may send in each round; of a continual learner, what it may hold."""
         return Budget.parse(self.budget_text(node))
 
     def budget_text(self, node: int) -> str:
         """The same as text."""
-        common, exceptions = _parse_budgets(self.budget, self.nodes)
+        common, exceptions = _parse_budgets(self.amount, self.nodes)
         return exceptions.get(node, common)
 
     @property
     def root(self) -> Path | None:
         """``data_root`` as ``fedbits.data.load`` takes it."""
         return Path(self.data_root) if self.data_root else None
+
+    def settings(self) -> dict[str, Scalar]:
+        """What the run does, for people: no places, nothing that has no effect on the role."""
+        hidden = {*_PLACES, *(name.replace("_", "-") for name in _IDLE[self.role])}
+        return {key: value for key, value in self.to_flat().items() if key not in hidden}
 
     def to_flat(self) -> dict[str, Scalar]:
         """As Flower's run config: text keys, scalar values."""

@@ -32,7 +32,10 @@ from nodes.codes import NODE_CODES, Code
 logger = logging.getLogger("fedbits.nodes")
 
 BLOB_STYPE = "fedbits.blob"
-HELLO, DISTIL, LOCAL_TRAINING = "query.hello", "train.distil", "train.fedavg"
+HELLO = "query.hello"
+DISTIL, LOCAL_TRAINING = "train.distil", "train.fedavg"  # of edge nodes
+REMEMBER, REPLAY_TRAINING = "train.remember", "train.fedavg_replay"  # of continual learners
+ACTIONS = (DISTIL, LOCAL_TRAINING, REMEMBER, REPLAY_TRAINING)
 
 _TASK, _MODEL, _BLOB, _FACTS, _ERROR = (
     f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error")
@@ -91,7 +94,7 @@ def read_task(records: RecordDict) -> tuple[Task, ArrayRecord | None]:
     if not isinstance(config, ConfigRecord) or not (model is None or isinstance(model, ArrayRecord)):
         raise RefusedError(Code.BAD_TASK)
     turn, node, budget, seconds = (config.get(key) for key in ("round", "node", "budget", "seconds"))
-    if not (_is_count(turn) and _is_count(node) and isinstance(budget, str) and _is_seconds(seconds)):
+    if not (is_count(turn) and is_count(node) and isinstance(budget, str) and _is_seconds(seconds)):
         raise RefusedError(Code.BAD_TASK)
     return Task(turn, node, budget, float(seconds)), model  # type: ignore[arg-type]
 
@@ -122,9 +125,13 @@ def reply_records(facts: Facts, blob: bytes | None = None) -> RecordDict:
     """A node's reply: the facts, and the blob if one was asked for."""
     records = RecordDict({_FACTS: _facts_record(facts)})
     if blob is not None:
-        array = Array(dtype="uint8", shape=(len(blob),), stype=BLOB_STYPE, data=blob)
-        records[_BLOB] = ArrayRecord({"blob": array})
+        records[_BLOB] = ArrayRecord({"blob": blob_array(blob)})
     return records
+
+
+def blob_array(blob: bytes) -> Array:
+    """A blob as it travels: an array is sent in chunks, which the values of a ``ConfigRecord`` are not."""
+    return Array(dtype="uint8", shape=(len(blob),), stype=BLOB_STYPE, data=blob)
 
 
 def error_records(code: Code, facts: Facts | None = None) -> RecordDict:
@@ -173,7 +180,7 @@ def read_reply(message: Message, *, blob: bool = True) -> Reply:
         return Reply(_read_code(error), facts=facts or Facts())
     if not blob:
         return Reply(Code.OK if facts else Code.MISSING, facts=facts or Facts())
-    data = _read_blob(records.get(_BLOB))
+    data = read_blob(records.get(_BLOB), "blob")
     if data is None or facts is None:
         return Reply(Code.MISSING, data, facts or Facts())
     return Reply(Code.OK, data, facts)
@@ -184,8 +191,9 @@ def _read_code(record: object) -> Code:
     return Code(code) if isinstance(code, str) and code in NODE_CODES else Code.NODE_ERROR
 
 
-def _read_blob(record: object) -> bytes | None:
-    array = record.get("blob") if isinstance(record, ArrayRecord) else None
+def read_blob(record: object, name: str) -> bytes | None:
+    """The bytes of the :func:`blob_array` called ``name``; None where there is no such thing."""
+    array = record.get(name) if isinstance(record, ArrayRecord) else None
     if not isinstance(array, Array) or array.dtype != "uint8" or array.stype != BLOB_STYPE:
         return None
     return array.data
@@ -197,14 +205,15 @@ def _read_facts(record: object) -> Facts | None:
     partition, samples, counts, seconds, peak = (
         record.get(key) for key in ("partition", "samples", "class-counts", "seconds", "peak-bytes")
     )
-    if not (_is_count(samples) and _is_seconds(seconds) and _is_count(peak) and isinstance(partition, int)):
+    if not (is_count(samples) and _is_seconds(seconds) and is_count(peak) and isinstance(partition, int)):
         return None
-    if not isinstance(counts, list) or len(counts) > MAX_CLASSES or not all(_is_count(c) for c in counts):
+    if not isinstance(counts, list) or len(counts) > MAX_CLASSES or not all(is_count(c) for c in counts):
         return None
     return Facts(partition, samples, tuple(counts), float(seconds), peak)  # type: ignore[arg-type]
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether a received value is an integer from 0 to 2**63 - 1."""
     return isinstance(value, int) and 0 <= value < 2**63
 
 

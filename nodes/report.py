@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -16,11 +17,12 @@ import torch
 from fedbits import page
 from fedbits.files import write_atomic
 from fedbits.machine import versions
-from nodes import report_html
-from nodes.client_app import peak_memory
+from nodes import roles
 from nodes.codes import Code
+from nodes.messages import Facts
+from nodes.node import peak_memory
 from nodes.roster import Member
-from nodes.server_app import RunResult
+from nodes.server_app import Result, RunResult
 from nodes.strategy import Outcome, RoundResult
 from nodes.yardstick import FedAvgResult
 
@@ -28,23 +30,33 @@ SHEETS_PER_REPORT = 24
 SAMPLES_PER_CLASS = 12
 
 
-def write(result: RunResult) -> dict[str, Any]:
+def write(result: Result) -> dict[str, Any]:
     """Write both forms into the run's folder and return the facts."""
-    facts = describe(result)
+    facts, html = roles.get(result.plan.config.role).report(result)
     folder = result.folder.path
     write_atomic(folder / "report.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    write_atomic(folder / "report.html", report_html.render(facts, draw_sheets(result)))
+    write_atomic(folder / "report.html", html)
     return facts
 
 
 def describe(result: RunResult) -> dict[str, Any]:
     """All facts of a run as JSON-able values; accuracies are in [0, 1], sizes in bytes, times in seconds."""
+    return {
+        **shared(result, (o.facts for r in result.rounds for o in r.outcomes)),
+        "headline": _headline(result),
+        "nodes": [_node(result, member) for member in result.members],
+        "rounds": _rounds(result.rounds),
+        "yardstick": None if result.fedavg is None else _yardstick(result.fedavg),
+    }
+
+
+def shared(result: Result, replies: Iterable[Facts]) -> dict[str, Any]:
+    """What there is to tell of a run of any role; ``replies`` are what nodes said of themselves."""
     plan = result.plan
     return {
         "name": result.folder.path.name,
         "folder": str(result.folder.path),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "headline": _headline(result),
         "config": plan.config.to_flat(),
         "data": {
             "name": plan.data.spec.name,
@@ -54,15 +66,10 @@ def describe(result: RunResult) -> dict[str, Any]:
             "train_samples": len(plan.data.train),
             "test_samples": len(plan.data.test),
         },
-        "nodes": [_node(result, member) for member in result.members],
-        "rounds": _rounds(result.rounds),
-        "yardstick": None if result.fedavg is None else _yardstick(result.fedavg),
         "seconds": {part: round(seconds, 3) for part, seconds in result.seconds.items()},
         "memory": {
             "server_peak_bytes": peak_memory(),
-            "node_peak_bytes": max(
-                (o.facts.peak_bytes for r in result.rounds for o in r.outcomes), default=0
-            ),
+            "node_peak_bytes": max((facts.peak_bytes for facts in replies), default=0),
         },
         "versions": versions("fedbits", "torch", "flwr", "ray", "flwr-datasets", "numpy", "constriction"),
         "machine": _machine(result),
@@ -75,7 +82,7 @@ def _headline(result: RunResult) -> dict[str, Any]:
     uplink = sum(o.blob_bytes for o in outcomes if o.code is Code.OK)
     headline: dict[str, Any] = {
         "accuracy": mean(accuracies) if accuracies else None,
-        "std": _spread(accuracies),
+        "std": spread(accuracies),
         "accuracies": accuracies,
         "uplink_bytes": uplink,
         "rejected_bytes": sum(o.blob_bytes for o in outcomes if o.code is not Code.OK),
@@ -91,7 +98,8 @@ def _headline(result: RunResult) -> dict[str, Any]:
     return headline
 
 
-def _spread(accuracies: list[float]) -> float:
+def spread(accuracies: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of a single one."""
     return stdev(accuracies) if len(accuracies) > 1 else 0.0
 
 
@@ -136,7 +144,7 @@ def _rounds(rounds: list[RoundResult]) -> list[dict[str, Any]]:
             "round": entry.round,
             "accepted": sum(o.code is Code.OK for o in entry.outcomes),
             "accuracy": mean(entry.learned.accuracies) if entry.learned else None,
-            "std": _spread(entry.learned.accuracies) if entry.learned else None,
+            "std": spread(entry.learned.accuracies) if entry.learned else None,
             "networks": len(entry.learned.accuracies) if entry.learned else 0,
             "training_seconds": round(entry.learned.seconds, 3) if entry.learned else 0.0,
             "uplink_bytes": own,
@@ -166,7 +174,7 @@ def _yardstick(fedavg: FedAvgResult) -> dict[str, Any]:
     }
 
 
-def _machine(result: RunResult) -> dict[str, Any]:
+def _machine(result: Result) -> dict[str, Any]:
     device = result.plan.device
     return {
         "system": f"{platform.system()} {platform.machine()}",

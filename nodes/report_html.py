@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from fedbits import page, svg
+from nodes.config import RunConfig
 from nodes.plots import Curve, accuracy_over_bytes
 
 Facts = Mapping[str, Any]
@@ -30,7 +31,7 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
         "nodes": _nodes(facts, components),
         "legend": _legend(components),
         "sheets": _sheets(facts, sheets),
-        "facts": _facts(facts),
+        "facts": how_it_was_made(facts),
     }
     template = resources.files("nodes").joinpath("report.html").read_text()
     return Template(template).substitute(fields)
@@ -58,17 +59,18 @@ def _tiles(facts: Facts) -> str:
     tiles = [_accuracy_tile(facts), _uplink_tile(facts)]
     if head["fedavg_ratio"] is not None:
         tiles.append(_fedavg_tile(facts))
-    total = sum(facts["seconds"].values())
+    return "".join([*tiles, time_tile(facts)])
+
+
+def time_tile(facts: Facts) -> str:
+    """What the run took, and how much memory."""
     memory = facts["memory"]
-    tiles.append(
-        page.tile(
-            "time",
-            page.duration(total),
-            f"peak memory {svg.bytes_text(memory['server_peak_bytes'])} (server), "
-            f"{svg.bytes_text(memory['node_peak_bytes'])} (largest node)",
-        )
+    return page.tile(
+        "time",
+        page.duration(sum(facts["seconds"].values())),
+        f"peak memory {svg.bytes_text(memory['server_peak_bytes'])} (server), "
+        f"{svg.bytes_text(memory['node_peak_bytes'])} (largest node)",
     )
-    return "".join(tiles)
 
 
 def _accuracy_tile(facts: Facts) -> str:
@@ -189,7 +191,7 @@ def _node_cells(node: Facts, most: int, names: Sequence[str]) -> str:
         page.number(node["node"])
         + page.number(f"{node['samples']:,}")
         + page.number(node["classes"])
-        + f"<td>{_histogram(node['class_counts'], most, names)}</td>"
+        + f"<td>{histogram(node['class_counts'], most, names)}</td>"
     )
 
 
@@ -212,7 +214,7 @@ def _time(entry: Facts) -> str:
     return f"{entry['seconds']:.1f} s" if entry["seconds"] else "-"
 
 
-def _histogram(counts: Sequence[int], most: int, names: Sequence[str]) -> str:
+def histogram(counts: Sequence[int], most: int, names: Sequence[str]) -> str:
     """Bars of real samples by class, to one scale for all nodes."""
     if not counts or not most:
         return ""
@@ -272,7 +274,8 @@ def _sheet(node: Facts, picture: bytes) -> str:
     return page.picture(f"node {node['node']}", text, picture)
 
 
-def _facts(facts: Facts) -> str:
+def how_it_was_made(facts: Facts) -> str:
+    """Cards with the settings, the data and the machine."""
     data, seconds = facts["data"], facts["seconds"]
     about = {
         "data": data["name"],
@@ -282,10 +285,8 @@ def _facts(facts: Facts) -> str:
         "test samples": f"{data['test_samples']:,}",
         **{f"{part} took": page.duration(taken) for part, taken in seconds.items() if taken >= 0.5},
     }
-    hidden = {"data", "out", "name", "data-root"}
-    config = {key: value for key, value in facts["config"].items() if key not in hidden}
     return (
-        page.definitions("configuration", config.items())
+        page.definitions("configuration", RunConfig.from_flat(facts["config"]).settings().items())
         + page.definitions("data and time", about.items())
         + page.definitions("versions and machine", (facts["versions"] | facts["machine"]).items())
     )

@@ -37,19 +37,23 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "log.txt"
 
-    def keep(self, turn: int, node: int, blob: bytes) -> Path:
-        """Save a received blob, whole and unseen."""
-        path = self.path / "blobs" / f"round-{turn}" / f"node-{node:03}.fbit"
+    def keep(self, turn: int, node: int, blob: bytes, name: str = "") -> Path:
+        """Save a received blob, whole and unseen; ``name`` tells several of a node in a round apart."""
+        path = self.path / "blobs" / f"round-{turn}" / f"{_stem(node, name)}.fbit"
         write_atomic(path, blob)
         return path
 
-    def reject(self, turn: int, node: int, blob: bytes) -> Path:
+    def reject(self, turn: int, node: int, blob: bytes, name: str = "") -> Path:
         """Save (the beginning of) a blob that is refused, apart from the others."""
-        path = self.path / "rejected" / f"round-{turn}" / f"node-{node:03}.bin"
+        path = self.path / "rejected" / f"round-{turn}" / f"{_stem(node, name)}.bin"
         write_atomic(path, blob[:REJECTED_BYTES])
-        kept = self.path / "blobs" / f"round-{turn}" / f"node-{node:03}.fbit"
+        kept = self.path / "blobs" / f"round-{turn}" / f"{_stem(node, name)}.fbit"
         kept.unlink(missing_ok=True)
         return path
+
+
+def _stem(node: int, name: str) -> str:
+    return f"node-{node:03}-{name}" if name else f"node-{node:03}"
 
 
 def _make(out: Path, path: Path) -> bool:

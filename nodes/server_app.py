@@ -21,10 +21,10 @@ from fedbits.evaluate import Protocol, accuracy, build_network, evaluate, protoc
 from fedbits.progress import SILENT, Progress
 from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed
-from nodes import models
+from nodes import models, roles
 from nodes.careful_grid import CarefulGrid
 from nodes.config import RunConfig
-from nodes.messages import Terms, budget_bytes
+from nodes.messages import Terms
 from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
 from nodes.stopping import Stoppable
@@ -56,12 +56,11 @@ class Plan:
         recipe = recipes.get(config.recipe, **config.overrides)
         plan = cls(config, data, recipe, how, device.pick(config.device))
         build_network(data.test, how, seed=0)
-        for terms in plan.terms():
-            budget_bytes(terms)
+        roles.get(config.role).check(plan)
         return plan
 
     def terms(self) -> list[Terms]:
-        """What each node's blob must keep to, by its number."""
+        """What each edge node's blob must keep to, by its number."""
         numbers = range(self.config.nodes)
         return [Terms(self.data.spec, self.config.node_budget(n), self.recipe.ipc) for n in numbers]
 
@@ -77,15 +76,21 @@ class Session:
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """What happened, for the report; ``seconds`` by part of the run."""
+class Result:
+    """What happened, for the report; ``seconds`` by part of the run. Each role has its own."""
 
     plan: Plan
     folder: RunFolder
     members: list[Member]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunResult(Result):
+    """Of edge nodes."""
+
     rounds: list[RoundResult]
     fedavg: FedAvgResult | None
-    seconds: dict[str, float]
 
     @property
     def accuracies(self) -> list[float]:
@@ -94,9 +99,7 @@ class RunResult:
         return [] if learned is None else learned.accuracies
 
 
-def make_server_app(
-    open_session: Callable[[Context], Session], done: Callable[[RunResult], None]
-) -> ServerApp:
+def make_server_app(open_session: Callable[[Context], Session], done: Callable[[Result], None]) -> ServerApp:
     """The ServerApp of a run; ``done`` is called with its result."""
     app = ServerApp()
 
@@ -107,21 +110,28 @@ def make_server_app(
     return app
 
 
-def serve(grid: Grid, session: Session) -> RunResult:
-    """Run the exchange, and the yardstick if there is one.
+def serve(grid: Grid, session: Session) -> Result:
+    """Wait for the nodes, and do what the run's role asks of the server.
 
     Raises:
         StoppedError: ``session.stop`` was set.
     """
     session = replace(session, progress=Stoppable(session.progress, session.stop))
-    plan, started = session.plan, time.monotonic()
+    config, started = session.plan.config, time.monotonic()
     careful = CarefulGrid(grid, session.stop)
-    members = assemble(careful, plan.config.nodes, session.progress)
-    ready = time.monotonic()
+    members = assemble(careful, config.nodes, session.progress)
+    ready = time.monotonic() - started
+    result = roles.get(config.role).serve(careful, session, members)
+    return replace(result, seconds={"start": ready, **result.seconds})
+
+
+def exchange_sets(grid: CarefulGrid, session: Session, members: Sequence[Member]) -> RunResult:
+    """Run the exchange of edge nodes' sets, and the yardstick if there is one."""
+    plan, started = session.plan, time.monotonic()
     strategy = DistilledExchange(_exchange(session, members))
     strategy.start(
-        careful,
-        initial_arrays=models.to_arrays(_fresh_network(plan)),
+        grid,
+        initial_arrays=models.to_arrays(fresh_network(plan)),
         num_rounds=plan.config.rounds,
         timeout=plan.config.timeout,
     )
@@ -129,13 +139,9 @@ def serve(grid: Grid, session: Session) -> RunResult:
     learned = strategy.results[-1].learned
     fedavg = None
     if plan.config.yardstick == "fedavg" and learned is not None:
-        fedavg = _measure_fedavg(careful, session, members, mean(learned.accuracies))
-    seconds = {
-        "start": ready - started,
-        "exchange": exchanged - ready,
-        "yardstick": time.monotonic() - exchanged,
-    }
-    return RunResult(plan, session.folder, members, strategy.results, fedavg, seconds)
+        fedavg = _measure_fedavg(grid, session, members, mean(learned.accuracies))
+    seconds = {"exchange": exchanged - started, "yardstick": time.monotonic() - exchanged}
+    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg)
 
 
 def _exchange(session: Session, members: Sequence[Member]) -> Exchange:
@@ -152,7 +158,8 @@ def _exchange(session: Session, members: Sequence[Member]) -> Exchange:
     )
 
 
-def _fresh_network(plan: Plan) -> torch.nn.Module:
+def fresh_network(plan: Plan) -> torch.nn.Module:
+    """The network that a run starts from; the yardstick starts from the same."""
     return build_network(plan.data.test, plan.protocol, derive_seed(plan.config.seed, "global model"))
 
 
@@ -167,7 +174,7 @@ def _measure_fedavg(
         target=target,
         device=plan.device,
     )
-    return run_fedavg(grid, _fresh_network(plan), plan.data.test, what, session.progress)
+    return run_fedavg(grid, fresh_network(plan), plan.data.test, what, session.progress)
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class UnionLearner:
                 progress=progress,
             )
             return Learned(list(final.accuracies), time.monotonic() - started)
-        network = _fresh_network(plan).to(plan.device)
+        network = fresh_network(plan).to(plan.device)
         seed = derive_seed(config.seed, "global training", turn)
         train(network, union, plan.protocol, seed=seed, progress=progress)
         accuracies = [accuracy(network, test)]

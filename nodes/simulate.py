@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fedbits.errors import FedbitsError
 from fedbits.progress import SILENT, Progress
 from nodes.config import RunConfig
+from nodes.roles import EDGE_NODE
 from nodes.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
     from flwr.clientapp.typing import ClientAppCallable, Mod
 
-    from nodes.server_app import Plan, RunResult, Session
+    from nodes.server_app import Plan, Result, Session
 
     MakeClientApp = Callable[[RunConfig, list[Mod]], ClientApp]
 
@@ -99,7 +100,8 @@ def prepare_environment() -> None:
 
 def _default_name(config: RunConfig) -> str:
     data = re.sub(r"[^A-Za-z0-9_]+", "-", config.data).strip("-")[-60:]
-    return f"{data}-{config.recipe}-seed{config.seed}"
+    role = "" if config.role == EDGE_NODE else f"{config.role}-"
+    return f"{data}-{role}{config.recipe}-seed{config.seed}"
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,12 @@ class Surroundings:
     temporary: str
 
 
-def _simulate(session: Session, app: ClientApp, around: Surroundings) -> RunResult:
+def _simulate(session: Session, app: ClientApp, around: Surroundings) -> Result:
     from flwr.simulation import run_simulation
 
     from nodes.server_app import make_server_app
 
-    results: list[RunResult] = []
+    results: list[Result] = []
     server = make_server_app(lambda context: session, results.append)
     backend = _backend(session.plan, around.temporary)
     with _interruptible(session.stop, around.stop) as interrupted:

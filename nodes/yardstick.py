@@ -31,8 +31,8 @@ from nodes.messages import LOCAL_TRAINING, RefusedError
 
 logger = logging.getLogger("fedbits.nodes")
 
-_ARRAYS, _CONFIG, _METRICS = "arrays", "config", "metrics"
-_ROUND, _WEIGHT = "server-round", "num-examples"
+ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+ROUND, WEIGHT = "server-round", "num-examples"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class LocalTraining:
 
 def read_request(records: RecordDict) -> tuple[int, ArrayRecord]:
     """The round and weights FedAvg sends; raises :class:`RefusedError` (``bad_task``) on anything else."""
-    config, arrays = records.get(_CONFIG), records.get(_ARRAYS)
-    turn = config.get(_ROUND) if isinstance(config, ConfigRecord) else None
+    config, arrays = records.get(CONFIG), records.get(ARRAYS)
+    turn = config.get(ROUND) if isinstance(config, ConfigRecord) else None
     if not isinstance(turn, int) or not isinstance(arrays, ArrayRecord):
         raise RefusedError(Code.BAD_TASK)
     return turn, arrays
@@ -59,7 +59,7 @@ def read_request(records: RecordDict) -> tuple[int, ArrayRecord]:
 
 def reply(arrays: ArrayRecord, samples: int) -> RecordDict:
     """A node's reply as FedAvg expects it: weights, and the number of samples behind them."""
-    return RecordDict({_ARRAYS: arrays, _METRICS: MetricRecord({_WEIGHT: samples})})
+    return RecordDict({ARRAYS: arrays, METRICS: MetricRecord({WEIGHT: samples})})
 
 
 def train_locally(
@@ -123,12 +123,12 @@ class FedAvgPlan:
     device: torch.device
 
 
-class _Counted(FedAvg):
+class Counted(FedAvg):
     """Flower's FedAvg, sending to our handler and keeping only replies that can be averaged."""
 
-    def __init__(self, plan: FedAvgPlan, expected: nn.Module) -> None:
-        super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=len(plan.addresses))
-        self.plan, self.expected = plan, expected
+    def __init__(self, addresses: Sequence[int], timeout: float, expected: nn.Module) -> None:
+        super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=len(addresses))
+        self.addresses, self.timeout, self.expected = addresses, timeout, expected
         self.received = 0
         self.uplink_bytes = 0
 
@@ -137,15 +137,28 @@ class _Counted(FedAvg):
     ) -> Iterable[Message]:
         for message in super().configure_train(server_round, arrays, config, grid):
             address = message.metadata.dst_node_id
-            yield Message(message.content, address, LOCAL_TRAINING, ttl=self.plan.timeout + 10)
+            yield Message(message.content, address, LOCAL_TRAINING, ttl=self.timeout + 10)
+
+    def aggregated(self, turn: int, replies: Iterable[Message]) -> ArrayRecord | None:
+        """The average of the sound ones among ``replies``; None without any.
+
+        They are taken by node: a sum of floating-point numbers must not depend on who was first.
+        """
+        order = {address: place for place, address in enumerate(self.addresses)}
+        ordered = sorted(self.sound(replies), key=lambda message: order[message.metadata.src_node_id])
+        average, _ = self.aggregate_train(turn, ordered)
+        if average is None:
+            logger.warning("no node took part in FedAvg round %d", turn)
+        return average
 
     def sound(self, replies: Iterable[Message]) -> Iterator[Message]:
+        """The replies that can be averaged; the bytes of all are counted."""
         for message in replies:
-            arrays = message.content.get(_ARRAYS) if message.has_content() else None
+            arrays = message.content.get(ARRAYS) if message.has_content() else None
             if not isinstance(arrays, ArrayRecord):
                 continue
             self.uplink_bytes += models.array_bytes(arrays)
-            if self._fits(arrays) and _has_weight(message.content.get(_METRICS)):
+            if self._fits(arrays) and _has_weight(message.content.get(METRICS)):
                 self.received += 1
                 yield message
 
@@ -158,7 +171,7 @@ class _Counted(FedAvg):
 
 
 def _has_weight(record: object) -> bool:
-    weight = record.get(_WEIGHT) if isinstance(record, MetricRecord) else None
+    weight = record.get(WEIGHT) if isinstance(record, MetricRecord) else None
     return isinstance(weight, int | float) and math.isfinite(weight) and weight > 0
 
 
@@ -170,13 +183,10 @@ def run_fedavg(
     rounds: list[FedAvgRound] = []
     with progress.task("FedAvg rounds", plan.rounds) as task:
         for turn in range(1, plan.rounds + 1):
-            strategy = _Counted(plan, network)
+            strategy = Counted(plan.addresses, plan.timeout, network)
             messages = strategy.configure_train(turn, arrays, ConfigRecord(), grid)
             replies = grid.send_and_receive(messages, timeout=plan.timeout)
-            average, _ = strategy.aggregate_train(turn, _in_order(strategy.sound(replies), plan))
-            if average is None:
-                logger.warning("no node took part in FedAvg round %d", turn)
-            arrays = average or arrays
+            arrays = strategy.aggregated(turn, replies) or arrays
             models.load_arrays(network, arrays)
             reached = accuracy(network.to(plan.device), test)
             network.cpu()
@@ -185,8 +195,3 @@ def run_fedavg(
             if reached >= plan.target:
                 return FedAvgResult(plan.target, tuple(rounds), turn)
     return FedAvgResult(plan.target, tuple(rounds), None)
-
-
-def _in_order(replies: Iterable[Message], plan: FedAvgPlan) -> list[Message]:
-    """By node, so that the sum of floating-point numbers does not depend on who was first."""
-    return sorted(replies, key=lambda message: plan.addresses.index(message.metadata.src_node_id))

@@ -7,9 +7,10 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from fedbits import container
 from fedbits.evaluate import build_network, protocol
 from nodes import models, yardstick
-from nodes.client_app import Assignment, make_client_app
+from nodes.client_app import make_client_app
 from nodes.codes import Code
 from nodes.config import RunConfig
+from nodes.edge_node import Assignment
 from nodes.messages import DISTIL, HELLO, LOCAL_TRAINING, Reply, Task, read_reply, task_records
 
 

@@ -11,8 +11,9 @@ from fake_nodes import FakeGrid, context_of, small_config
 from fedbits.page import duration
 from fedbits.svg import bytes_text
 from nodes import careful_grid, report
-from nodes.client_app import Assignment, distil_to_blob, make_client_app
+from nodes.client_app import make_client_app
 from nodes.config import RunConfig
+from nodes.edge_node import Assignment, distil_to_blob
 from nodes.plots import Curve, accuracy_over_bytes
 from nodes.report_html import ratio_text
 from nodes.run_folder import RunFolder

@@ -49,6 +49,11 @@ def test_help_shows_examples(app: typer.Typer) -> None:
         (["--name", "a/b"], "a/b"),
         (["--nodes", "0"], "nodes"),
         (["--yardstick", "sgd"], "sgd"),
+        (["--role", "conductor"], "conductor"),
+        (["--memory", "2KiB"], "no effect on the role 'edge_node'"),
+        (["--role", "cl_learner", "--budget", "2KiB"], "no effect on the role 'cl_learner'"),
+        (["--role", "cl_learner", "--rounds", "11"], "at most 10 experiences"),
+        (["--role", "cl_learner", "--memory", "1bpp"], "depends on its samples"),
     ],
 )
 def test_wrong_input_is_one_sentence(
@@ -105,6 +110,36 @@ def test_options_reach_the_run(app: typer.Typer, stand_in: dict[str, Any]) -> No
     config = stand_in["config"]
     assert config.overrides == {"steps": 7, "bits": 2}
     assert (config.nodes, config.budget_text(0), config.timeout) == (3, "2KiB", 9.0)
+
+
+def test_what_is_usual_depends_on_the_role(app: typer.Typer, stand_in: dict[str, Any]) -> None:
+    invoke(app, "--training-steps", "20")
+    config = stand_in["config"]
+    assert (config.role, config.rounds, config.yardstick_rounds) == ("edge_node", 1, 50)
+    assert config.protocol_overrides == {"steps": 20}
+    invoke(app, "--role", "cl_learner", "--memory", "2KiB,1=1KiB", "--class-order", "same")
+    config = stand_in["config"]
+    assert (config.role, config.rounds, config.yardstick_rounds) == ("cl_learner", 5, 5)
+    assert (config.budget_text(0), config.budget_text(1), config.class_order) == ("2KiB", "1KiB", "same")
+
+
+def test_the_table_of_learners(app: typer.Typer, stand_in: dict[str, Any]) -> None:
+    stand_in["report"] = report(forgetting=0.12, memory_bytes=2000) | {
+        "accuracy": [None, 0.95, 0.9],
+        "rounds": [{"seen": [0, 1, 2]}],
+        "yardstick": {"accuracy": [None, 0.6, 0.5], "uplink_bytes": 30_000, "downlink_bytes": 40_000},
+    }
+    code, out, _ = invoke(app, "--role", "cl_learner")
+    assert code == 0
+    for text in (
+        "90.00%",
+        "on 3 classes",
+        "none, 95.0%, 90.0%",
+        "12.0 points",
+        "5,000 B",
+        "50.00%, 30,000 B",
+    ):
+        assert text in out
 
 
 def test_json_is_the_only_thing_on_standard_output(app: typer.Typer, stand_in: dict[str, Any]) -> None:
