@@ -135,8 +135,8 @@ class MemoryExchange(Strategy):
     """
 
     setting: Setting
-    memories: dict[int, dict[bytes, Held]] = field(default_factory=dict)  # of each node, oldest first
-    results: list[RoundResult] = field(default_factory=list)
+    memories: dict[int, dict[bytes, Held]] = field(init=False)  # of each node, oldest first
+    results: list[RoundResult] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._numbers = {member.address: member.number for member in self.setting.members}
@@ -168,8 +168,8 @@ class MemoryExchange(Strategy):
         result = RoundResult(server_round, tuple(outcomes), tuple(sorted(seen)), tested, down)
         self.results.append(result)
         metrics = MetricRecord({"accepted": sum(o.code is Code.OK for o in outcomes)})
-        if tested is not None:
-            metrics["accuracy"] = tested.accuracies(result.seen)[0]
+        if tested is not None and (accuracies := tested.accuracies(result.seen)):
+            metrics["accuracy"] = sum(accuracies) / len(accuracies)
         return None, metrics
 
     def configure_evaluate(
