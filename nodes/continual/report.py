@@ -138,7 +138,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "blobs": outcome.sent_blobs,
         "bytes": outcome.sent_bytes,
         "shrunk": outcome.shrunk,
-        "lost": max(outcome.gone - outcome.shrunk, 0),
+        "lost": outcome.lost,
         "memory_bytes": outcome.memory_bytes,
         "memory_samples": outcome.memory_samples,
         "seconds": round(outcome.facts.seconds, 3),

@@ -190,7 +190,7 @@ def _learned(entry: Facts, names: Sequence[str]) -> str:
     labels = [label for label, count in enumerate(entry["class_counts"]) if count]
     text = ", ".join(names[label] if label < len(names) else f"class {label}" for label in labels)
     text = f"{text} ({entry['samples']:,})" if labels else "nothing new"
-    for what, count in (("cut or distilled again", entry["shrunk"]), ("lost", entry["lost"])):
+    for what, count in (("cut or distilled again", entry["shrunk"]), ("lost by the node", entry["lost"])):
         if count:
             text += f"; {count} older blob{'s' * (count != 1)} {what}"
     return text

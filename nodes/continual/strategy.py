@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -57,7 +57,7 @@ class Outcome:
         sent_blobs, sent_bytes: blobs received, accepted or not, and all bytes of the reply that count: these
             blobs and the digests of the whole memory.
         shrunk: blobs that the node says it has cut or distilled again.
-        gone: blobs that were in its memory and are no longer; more than ``shrunk`` if it lost some.
+        lost: blobs that it had, and neither has nor has replaced: it must have started anew.
         memory_bytes, memory_samples: of its memory as the server has it after the round.
         files: of the blobs in the run's folder, relative to it.
     """
@@ -70,7 +70,7 @@ class Outcome:
     sent_blobs: int = 0
     sent_bytes: int = 0
     shrunk: int = 0
-    gone: int = 0
+    lost: int = 0
     memory_bytes: int = 0
     memory_samples: int = 0
     files: tuple[str, ...] = ()
@@ -129,13 +129,14 @@ class MemoryExchange(Strategy):
     """Each round every node learns an experience and sends what is new; the server learns from all memories.
 
     A node that fails, or sends what cannot be used, costs only itself: of it the server keeps what it had.
+    One that lost its memory starts anew; the server keeps of the old one what the node's bytes have room for.
     The union is in the order of nodes and of blobs in their memories, so that the result does not depend on
     who was first.
     """
 
     setting: Setting
-    memories: dict[int, dict[bytes, Held]] = field(default_factory=dict)  # of each node, oldest first
-    results: list[RoundResult] = field(default_factory=list)
+    memories: dict[int, dict[bytes, Held]] = field(init=False)  # of each node, oldest first
+    results: list[RoundResult] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._numbers = {member.address: member.number for member in self.setting.members}
@@ -167,8 +168,8 @@ class MemoryExchange(Strategy):
         result = RoundResult(server_round, tuple(outcomes), tuple(sorted(seen)), tested, down)
         self.results.append(result)
         metrics = MetricRecord({"accepted": sum(o.code is Code.OK for o in outcomes)})
-        if tested is not None:
-            metrics["accuracy"] = tested.accuracies(result.seen)[0]
+        if tested is not None and (accuracies := tested.accuracies(result.seen)):
+            metrics["accuracy"] = sum(accuracies) / len(accuracies)
         return None, metrics
 
     def configure_evaluate(
@@ -215,7 +216,7 @@ class MemoryExchange(Strategy):
             sent_blobs=len(update.blobs) if update else 0,
             sent_bytes=update.bytes if update else 0,
             shrunk=update.shrunk if update and code is Code.OK else 0,
-            gone=len(before.keys() - now.keys()),
+            lost=len(_lost(before, update)) if update and code is Code.OK else 0,
             memory_bytes=sum(len(held.blob) for held in now.values()),
             memory_samples=sum(len(held.distilled) for held in now.values()),
             files=files,
@@ -237,7 +238,8 @@ class MemoryExchange(Strategy):
         folder = self.setting.folder
         files = [folder.keep(turn, node, blob, name.hex()[:8]) for name, blob in update.blobs.items()]
         new = {name: _held(blob, terms) for name, blob in update.blobs.items()}
-        memory = {name: new[name] if name in new else before[name] for name in update.digests}
+        memory = _kept(before, update, terms.limit() - kept - update.blob_bytes)
+        memory |= {name: new[name] if name in new else before[name] for name in update.digests}
         return memory, tuple(file.relative_to(folder.path).as_posix() for file in files)
 
     def _rejected(self, turn: int, node: int, update: Update | None) -> tuple[str, ...]:
@@ -248,6 +250,23 @@ class MemoryExchange(Strategy):
 
 def _held(blob: bytes, terms: Terms) -> Held:
     return Held(blob, admit(blob, terms), dict(container.ledger(blob).components))
+
+
+def _lost(before: Mapping[bytes, Held], update: Update) -> list[bytes]:
+    """What a node had, and neither has now nor has cut or distilled again."""
+    gone = [name for name in before if name not in update.digests]
+    return gone if len(gone) > update.shrunk else []
+
+
+def _kept(before: Mapping[bytes, Held], update: Update, room: int) -> dict[bytes, Held]:
+    """Of what a node lost, the oldest that fit into ``room`` bytes: the server still has them."""
+    kept = {}
+    for name in _lost(before, update):
+        room -= len(before[name].blob)
+        if room < 0:
+            break
+        kept[name] = before[name]
+    return kept
 
 
 def components(memory: Iterable[Held]) -> dict[str, int]:

@@ -13,10 +13,10 @@ def rows(report: Mapping[str, Any]) -> dict[str, str]:
     head, yardstick = report["headline"], report["yardstick"]
     shown = {}
     if head["accuracy"] is not None:
-        classes = len(report["rounds"][-1]["seen"])
+        classes, many = len(report["rounds"][-1]["seen"]), len(head["accuracies"])
         shown["accuracy at the end"] = (
             f"{head['accuracy']:.2%} ± {head['std']:.2%} on {classes} classes "
-            f"({len(head['accuracies'])} networks)"
+            f"({many} network{'s' * (many != 1)})"
         )
         shown["after each round"] = ", ".join(
             "none" if value is None else f"{value:.1%}" for value in report["accuracy"]

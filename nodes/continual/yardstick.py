@@ -2,9 +2,9 @@
 
 In each experience there are some rounds of Flower's FedAvg (:mod:`nodes.yardstick` says how nodes train). A
 node trains on what has arrived and on its memory; after the experience's last round it keeps random samples
-of it, raw as the data stores them, equally many of every class. Its memory may take as many bytes as the one
-it is compared with, has quotas from the start where that one has, and lives in the same place. Weights are
-counted both ways.
+of it, raw as the data stores them. Its memory may take as many bytes as the one it is compared with, shared
+equally by the classes that it has seen (as it is never sent, nothing speaks for quotas from the start), and
+lives in the same place. Weights are counted both ways.
 """
 
 from __future__ import annotations
@@ -89,8 +89,7 @@ def train_with_replay(records: RecordDict, node: Node) -> RecordDict:
     if not 1 <= request.experience <= len(stream.experiences):
         raise RefusedError(Code.BAD_TASK)
     arriving = stream.arriving(request.experience)
-    quotas = stream.classes if node.config.policy == "fixed" else None
-    memory = RawMemory(node.data.spec, request.capacity, quotas)
+    memory = RawMemory(node.data.spec, request.capacity)
     learned = load(node.state, memory)
     data = _together(arriving, memory)
     if not len(data):

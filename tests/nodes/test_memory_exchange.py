@@ -100,8 +100,17 @@ def test_what_a_node_replaced_is_replaced(tmp_path: Path) -> None:
     memory = {1: [blob_of(seed=1)], 2: [blob_of(ipc=1, seed=1), blob_of(seed=2)]}
     strategy, _ = exchange(tmp_path, [node(memory.__getitem__, shrunk=1)])
     outcome = strategy.results[1].outcomes[0]
-    assert (outcome.shrunk, outcome.gone, outcome.sent_blobs) == (1, 1, 2)
+    assert (outcome.shrunk, outcome.lost, outcome.sent_blobs) == (1, 0, 2)
     assert [held.blob for held in strategy.memories[0].values()] == memory[2]
+
+
+def test_what_a_node_lost_is_kept_for_it_while_there_is_room(tmp_path: Path) -> None:
+    fits = node(lambda turn: [blob_of(seed=turn)])
+    full = node(lambda turn: [blob_of(seed=1)] if turn == 1 else [blob_of(seed=2), blob_of(seed=3)])
+    strategy, _ = exchange(tmp_path, [fits, full])
+    assert [o.lost for o in strategy.results[1].outcomes] == [1, 1]
+    assert [held.blob for held in strategy.memories[0].values()] == growing(2)
+    assert [held.blob for held in strategy.memories[1].values()] == [blob_of(seed=2), blob_of(seed=3)]
 
 
 def test_a_lost_node_leaves_its_memory_behind_and_catches_up(tmp_path: Path) -> None:
@@ -133,7 +142,7 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     last = strategy.results[1].outcomes
     assert [o.code for o in last] == [*bad, Code.OK]
     assert [o.memory_bytes for o in last[:-1]] == [len(blob_of(seed=1))] * len(bad)
-    assert all(o.gone == 0 for o in last)
+    assert all(o.lost == 0 for o in last)
     assert len(learner.sets[1]) == len(bad) + 2
     kept = {path.name for path in (tmp_path / "run/blobs/round-2").iterdir()}
     assert kept == {f"node-004-{digest(blob_of(seed=2)).hex()[:8]}.fbit"}
