@@ -27,7 +27,7 @@ class RunConfig:
     Attributes:
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
-        partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA`` or ``classes:K``.
+        partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA``, ``classes:K`` or ``site``.
         budget: bytes each node may send in each round, ``"10KiB"``; exceptions by node after commas,
             ``"10KiB,0=2KiB,3=40KiB"``.
         recipe, overrides: the distillation recipe by name, and the fields of it that are set otherwise.
