@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from torch import Tensor
 import fedbits
 from fedbits import container, data, evaluate, matching, recipes
 from fedbits.augment import augment
-from fedbits.budget import Budget
 from fedbits.data.beams import SITES, Measurements, Selection, Site, assembled, measured
 from fedbits.data.beams import generate as making
 from fedbits.data.beams.codebook import AZIMUTHS, BEAMS, ELEVATIONS, SIDE, codebook
@@ -29,6 +29,7 @@ from fedbits.data.beams.store import Request
 from fedbits.data.search import ENVIRONMENT, Places
 from fedbits.distill import distill
 from fedbits.errors import ConfigError, DataError
+from fedbits.matching.students import StudentsConfig
 from fedbits.rng import torch_stream
 
 pytest.importorskip("sionna.phy")
@@ -87,8 +88,6 @@ def test_another_process_with_other_threads_makes_the_same_bits(canyon: Measurem
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **paths}, capture_output=True, text=True, check=True
     )
-    import hashlib
-
     ours = b"".join(part.numpy().tobytes() for part in canyon.first(32).parts())
     assert done.stdout.strip() == hashlib.sha256(ours).hexdigest()
 
@@ -261,11 +260,14 @@ def test_the_form_travels_in_a_blob_and_beams_are_never_moved(
     for module in ("evaluate", "matching.pool", "matching.regression", "matching.students"):
         monkeypatch.setattr(f"fedbits.{module}.augment", refuse)
     beams = load(root)
-    small = distill(beams.train, recipes.get("quadd", steps=2), Budget.parse("6KiB"))
+    students = StudentsConfig(networks=1, steps=1, lifetime=2, batch=8)
+    objective = matching.RegressionConfig(width=4, real_batch=1, students=students)
+    recipe = recipes.get("quadd", steps=2, objective=objective, ipc=1, bits=2)
+    small = distill(beams.train, recipe, None)  # a budget would take several encodings more
     received = container.decode(container.encode(small))
     assert received.spec == beams.spec
     assert not received.spec.pictures
-    how = evaluate.protocol("laptop", steps=3, width=8)
+    how = evaluate.protocol("laptop", steps=2, width=4, batch=16)
     assert 0 <= evaluate.evaluate(received, beams.test, how, repeats=1).mean <= 1
 
 
@@ -308,8 +310,11 @@ def test_more_nodes_share_sites_and_fewer_have_several(root: Path, nodes: int) -
 def test_only_data_with_sites_is_spread_by_them(root: Path) -> None:
     with pytest.raises(ConfigError, match="partition 'site' is for beams"):
         data.partition(data.load("digits").train, "site", 4, seed=0)
-    with pytest.raises(ConfigError, match="use fewer nodes"):
-        data.partition(load(root).train.subset(torch.arange(8)), "site", 8 * 4, seed=0)
+    train = load(root).train
+    assert train.sites is not None
+    two, six = ((train.sites == site).nonzero().flatten()[:count] for site, count in ((0, 2), (1, 6)))
+    with pytest.raises(ConfigError, match="site 0 has 2 samples for 4 nodes: use fewer nodes"):
+        data.partition(train.subset(torch.cat([two, six])), "site", 8, seed=0)
 
 
 # ---------------------------------------------------------------------------------------- facts, other files
