@@ -14,7 +14,7 @@ class BeamCNN(nn.Module):
     place in the grid; and all channels of a sample are normalised together, since how strong a measurement is
     beside the others of the sample is what there is to learn from.
 
-    Width 64 at 1×8×8 and 64 classes has 337,152 parameters.
+    Width 64 at 1×8×8 and 64 classes has 337,088 parameters.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 128) -> None:

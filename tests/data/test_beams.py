@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making import make_data, make_spec
 from torch import Tensor
 
 import fedbits
@@ -277,7 +278,7 @@ def test_no_part_of_an_objective_augments_what_is_no_picture(root: Path, name: s
     spec = load(root).spec
     assert "augmented=True" in repr(config)
     assert "augmented=True" not in repr(matching.suited(config, spec))
-    assert matching.suited(config, data.load("digits").spec) == config
+    assert matching.suited(config, make_spec((1, 8, 8))) == config
 
 
 # ------------------------------------------------------------------------------------------- who has what
@@ -309,7 +310,7 @@ def test_more_nodes_share_sites_and_fewer_have_several(root: Path, nodes: int) -
 
 def test_only_data_with_sites_is_spread_by_them(root: Path) -> None:
     with pytest.raises(ConfigError, match="partition 'site' is for beams"):
-        data.partition(data.load("digits").train, "site", 4, seed=0)
+        data.partition(make_data((1, 8, 8), [9, 9]), "site", 4, seed=0)
     train = load(root).train
     assert train.sites is not None
     two, six = ((train.sites == site).nonzero().flatten()[:count] for site, count in ((0, 2), (1, 6)))
