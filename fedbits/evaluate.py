@@ -27,10 +27,10 @@ class Protocol:
     """How a network is trained on a set before it is tested.
 
     Attributes:
-        network: ``auto`` is the ConvNet for images and grids, the MLP for flat samples.
-        width: of these two; the other networks have their published widths.
+        network: ``auto`` is the ConvNet for images, the beam CNN for beams, the MLP for flat samples.
+        width: of these three; the other networks have their published widths.
         epochs, steps: exactly one is given; a step is one batch.
-        augmented: DSA augmentation, one operation a batch, each image with its own draw.
+        augmented: DSA augmentation, one operation a batch, each image with its own draw; of pictures only.
         learned_rate: take the learning rate that came with the set, where one did (MTT).
         bfloat16: None follows the machine.
     """
@@ -230,14 +230,15 @@ def _lesson(data: Labelled, protocol: Protocol, seed: int, step: int, device: to
     epoch, position = divmod(step, per_epoch)
     order = torch.randperm(len(data), generator=torch_stream(seed, "order", epoch))
     lesson = data.lesson(order[position * size : (position + 1) * size], epoch).to(device)
-    if not protocol.augmented or bool(lesson.viewed.all()):
+    augmented = protocol.augmented and data.spec.pictures
+    if not augmented or bool(lesson.viewed.all()):
         return lesson
     drawn = draw(len(lesson.samples), torch_stream(seed, "augment", step), device)
-    augmented = augment(lesson.samples, drawn)
+    moved = augment(lesson.samples, drawn)
     if bool(lesson.viewed.any()):
-        viewed = lesson.viewed.view(-1, *[1] * (augmented.dim() - 1)).to(device)
-        augmented = torch.where(viewed, lesson.samples, augmented)
-    return lesson._replace(samples=augmented)
+        viewed = lesson.viewed.view(-1, *[1] * (moved.dim() - 1)).to(device)
+        moved = torch.where(viewed, lesson.samples, moved)
+    return lesson._replace(samples=moved)
 
 
 def _activations(protocol: Protocol, data: Labelled, steps: int) -> float:

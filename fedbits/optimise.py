@@ -53,7 +53,7 @@ class Optimisation:
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.objective = matching.build(self.recipe.objective, self.setting)
+        self.objective = matching.build(matching.suited(self.recipe.objective, self.data.spec), self.setting)
         self._labels = self.distilled.labels.to(self.setting.device)
 
     @property

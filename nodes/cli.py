@@ -13,6 +13,7 @@ EPILOG = (
     "Examples:\n\n"
     "fedbits simulate --data digits --nodes 5 --partition dirichlet:0.3 --yardstick fedavg\n\n"
     "fedbits simulate --data fashion_mnist --nodes 10 --partition dirichlet:0.1 --budget 10KiB\n\n"
+    "fedbits simulate --data beams --nodes 4 --partition site --budget 32KiB\n\n"
     "fedbits simulate --data digits --budget 4KiB,0=16KiB --rounds 2 --name two-rounds --json\n\n"
     "fedbits simulate --role cl_learner --data digits --rounds 5 --memory 1KiB --yardstick fedavg\n\n"
     "The run's folder (runs/NAME) keeps every blob, report.html, report.json and log.txt."
@@ -36,7 +37,7 @@ def simulate(
     data: common.DataOption = "digits",
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=10_000, help="Number of nodes.")] = 5,
     partition: Annotated[
-        str, typer.Option("--partition", help="Who owns what: iid, dirichlet:ALPHA or classes:K.")
+        str, typer.Option("--partition", help="Who owns what: iid, dirichlet:ALPHA, classes:K or site.")
     ] = "dirichlet:0.3",
     budget: Annotated[
         str,

@@ -38,7 +38,7 @@ class RunConfig:
         role: one of :data:`nodes.roles.NAMES`.
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
-        partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA`` or ``classes:K``.
+        partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA``, ``classes:K`` or ``site``.
         budget: of edge nodes, bytes each may send in each round, ``"10KiB"``; exceptions by node after
             commas, ``"10KiB,0=2KiB,3=40KiB"``.
         memory: of continual learners, bytes of each node's replay memory, in the same way.

@@ -34,7 +34,8 @@ DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Data set: digits, mnist, fashion_mnist, cifar10, cifar100, folder:PATH or npz:PATH.",
+        help="Data set: digits, mnist, fashion_mnist, cifar10, cifar100, beams, beams:SITE, folder:PATH "
+        "or npz:PATH.",
         show_default=False,
     ),
 ]

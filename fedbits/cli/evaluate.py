@@ -56,14 +56,14 @@ NetworkOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[,NAME...]",
-        help="convnet, alexnet, vgg11, resnet18, vit or mlp, or several by commas; the protocol's own "
-        "when left out.",
+        help="convnet, alexnet, vgg11, resnet18, vit, beamcnn or mlp, or several by commas; the "
+        "protocol's own when left out.",
         show_default=False,
     ),
 ]
 WidthOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Of convnet and mlp, instead of the protocol's.", show_default=False),
+    typer.Option(min=1, help="Of convnet, beamcnn, mlp; not the protocol's.", show_default=False),
 ]
 StepsOption = Annotated[
     int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)

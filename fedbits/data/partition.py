@@ -17,7 +17,7 @@ from fedbits.rng import derive_seed, numpy_stream
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
 
-_FORMS = "write iid, dirichlet:ALPHA (as dirichlet:0.3) or classes:K (as classes:2)"
+_FORMS = "write iid, dirichlet:ALPHA (as dirichlet:0.3), classes:K (as classes:2) or site"
 _ALPHAS = (1e-4, 1e6)  # outside, the draws under- or overflow and mean nothing new
 
 
@@ -32,12 +32,15 @@ def partition(data: TensorData, scheme: str, nodes: int, seed: int) -> list[Tens
             node whole) the next draw is taken as it is: **a node may then be empty**, an index of length 0.
         ``classes:K``: each node has K classes, chosen at random but so that every class is held by as many
             nodes as every other, give or take one; a class is divided evenly among those that hold it.
+        ``site``: each node has the samples of one site, for data that tells (beams). Of more nodes than
+            sites, those of one site share its samples evenly at random; of fewer, a node has several sites.
 
     The same arguments give the same parts on every machine; no global random state is touched.
 
     Raises:
         ConfigError: an unknown scheme, a value out of range, more nodes than samples, more shares of a class
-            than it has samples, classes that no node would hold, or flwr-datasets is not installed.
+            than it has samples, classes that no node would hold, data without sites, or flwr-datasets is not
+            installed.
     """
     kind, _, value = scheme.partition(":")
     if nodes < 1 or nodes > len(data):
@@ -48,6 +51,8 @@ def partition(data: TensorData, scheme: str, nodes: int, seed: int) -> list[Tens
         return _dirichlet(data.labels.cpu(), _alpha(scheme, value), nodes, seed)
     if kind == "classes":
         return _by_classes(data.labels.cpu(), scheme, value, nodes, seed)
+    if kind == "site" and not value:
+        return _by_site(data, nodes, seed)
     raise ConfigError(f"partition scheme {scheme!r} is unknown: {_FORMS}")
 
 
@@ -122,6 +127,30 @@ def _deal(classes: int, each: int, nodes: int, seed: int) -> np.ndarray:
         hand[:] = np.lexsort((rng.random(classes), uses))[:each]
         uses[hand] += 1
     return hands
+
+
+def _by_site(data: TensorData, nodes: int, seed: int) -> list[Tensor]:
+    """Node ``i`` belongs to site ``i`` modulo their number, or site ``s`` to node ``s`` modulo theirs."""
+    if data.sites is None:
+        raise ConfigError(
+            f"samples of {data.spec.name} do not tell which site they are from: partition 'site' is for beams"
+        )
+    sites = data.sites.cpu()
+    present = sites.unique().tolist()
+    parts: list[list[Tensor]] = [[] for _ in range(nodes)]
+    for number, site in enumerate(present):
+        members = torch.nonzero(sites == site).flatten()
+        holders = range(number % nodes, nodes, len(present))
+        if len(members) < len(holders):
+            raise ConfigError(
+                f"site {site} has {len(members)} samples for {len(holders)} nodes: use fewer nodes"
+            )
+        if len(holders) > 1:
+            order = numpy_stream(seed, "partition", "site", site).permutation(len(members))
+            members = members[torch.from_numpy(order)]
+        for node, share in zip(holders, members.tensor_split(len(holders)), strict=True):
+            parts[node].append(share)
+    return [torch.cat(part).sort().values for part in parts]
 
 
 def _parts(partitioner: Partitioner, labels: np.ndarray, index: np.ndarray) -> list[Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedbits.data.arrays import load_npz
+from fedbits.data.beams import load_beams
 from fedbits.data.cifar import load_cifar10, load_cifar100
 from fedbits.data.digits import load_digits
 from fedbits.data.folder import load_folder
@@ -21,6 +22,7 @@ _PUBLISHED: dict[str, Callable[[Places], DataSet]] = {
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
+    "beams": lambda places: load_beams("", places),
 }
 _OWN: dict[str, Callable[[str], DataSet]] = {"folder": load_folder, "npz": load_npz}
 
@@ -31,7 +33,8 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
     """The data set ``name``.
 
     Args:
-        name: one of :data:`NAMES`, ``folder:PATH`` (class folders of images, see
+        name: one of :data:`NAMES`, ``beams:SITE`` (see :func:`fedbits.data.beams.load_beams`; options may
+            follow ``beams``, too), ``folder:PATH`` (class folders of images, see
             :func:`fedbits.data.folder.load_folder`) or ``npz:PATH`` (arrays, see
             :func:`fedbits.data.arrays.load_npz`).
         root: searched first for the files of a published data set, before ``$FEDBITS_DATA``,
@@ -42,6 +45,9 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
         DataError: an unknown name; files that are not there, cannot be fetched, or are damaged; data that
             is not of the expected form.
     """
+    places = Places(Path(root) if root else None, download)
+    if name.startswith(("beams:", "beams?")):
+        return load_beams(name.removeprefix("beams").removeprefix(":"), places)
     kind, colon, path = name.partition(":")
     if colon and kind in _OWN:
         if not path:
@@ -49,7 +55,7 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
         return _OWN[kind](path)
     if name not in _PUBLISHED:
         raise _unknown(name)
-    return _PUBLISHED[name](Places(Path(root) if root else None, download))
+    return _PUBLISHED[name](places)
 
 
 def _unknown(name: str) -> DataError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,8 @@ class DataSpec:
             float16, so that a blob that carries them changes nothing.
         dtype: how the data itself is stored.
         class_names: for people; not part of a blob.
+        pictures: whether a sample that is moved, turned, mirrored or scaled is still one of its class; only
+            then are grids augmented. Not part of a blob, but of what a known task is.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DataSpec:
     std: tuple[float, ...]
     dtype: DType = "uint8"
     class_names: tuple[str, ...] = ()
+    pictures: bool = field(default=True, repr=False)  # not in the digests of runs that there were before it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", halves(self.mean))

@@ -76,11 +76,15 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class TensorData:
-    """Real samples as stored: ``samples`` ``[n, *spec.shape]`` uint8 or float32, ``labels`` ``[n]`` int64."""
+    """Real samples as stored: ``samples`` ``[n, *spec.shape]`` uint8 or float32, ``labels`` ``[n]`` int64.
+
+    ``sites`` ``[n]`` int64 says where each comes from, numbered from 0, if the data set tells.
+    """
 
     spec: DataSpec
     samples: Tensor
     labels: Tensor
+    sites: Tensor | None = None
     learning_rate: ClassVar[None] = None
 
     @property
@@ -93,6 +97,8 @@ class TensorData:
                 f"samples {tuple(self.samples.shape)} and {len(self.labels)} labels do not fit "
                 f"{self.spec.shape}"
             )
+        if self.sites is not None and len(self.sites) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} samples, but {len(self.sites)} sites")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,10 +112,12 @@ class TensorData:
         return Lesson.plain(*self.batch(index))
 
     def subset(self, index: Tensor) -> TensorData:
-        return TensorData(self.spec, self.samples[index], self.labels[index])
+        sites = None if self.sites is None else self.sites[index]
+        return TensorData(self.spec, self.samples[index], self.labels[index], sites)
 
     def to(self, device: torch.device | str) -> TensorData:
-        return TensorData(self.spec, self.samples.to(device), self.labels.to(device))
+        sites = None if self.sites is None else self.sites.to(device)
+        return TensorData(self.spec, self.samples.to(device), self.labels.to(device), sites)
 
     def class_counts(self) -> list[int]:
         """Samples of each class, ``spec.classes`` numbers."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
 
+from fedbits.data.spec import DataSpec
 from fedbits.matching.base import Objective, Setting, Synthetic
 from fedbits.matching.bilevel import BilevelConfig, BilevelMatching
 from fedbits.matching.distribution import DistributionConfig, DistributionMatching
@@ -32,6 +34,7 @@ __all__ = [
     "TrajectoryConfig",
     "TrajectoryMatching",
     "build",
+    "suited",
 ]
 
 ObjectiveConfig = (
@@ -47,6 +50,23 @@ OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], Callable[[Any, Setting], Obje
     "regression": (RegressionConfig, RegressionMatching),
     "trajectory": (TrajectoryConfig, TrajectoryMatching),
 }
+
+
+_Config = TypeVar("_Config")
+
+
+def suited(config: _Config, spec: DataSpec) -> _Config:
+    """``config`` of an objective, or of a part of it, without augmentation unless ``spec`` is of pictures."""
+    if spec.pictures:
+        return config
+    changes: dict[str, Any] = {}
+    for entry in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, entry.name)
+        if entry.name == "augmented":
+            changes[entry.name] = False
+        elif is_dataclass(value):
+            changes[entry.name] = suited(value, spec)
+    return replace(config, **changes)  # type: ignore[type-var]
 
 
 def build(config: ObjectiveConfig, setting: Setting) -> Objective:

@@ -113,7 +113,8 @@ class ExtractorPool:
         generator = torch_stream(seed, "batch")
         index = torch.randint(len(data), (self._config.batch,), generator=generator).to(data.labels.device)
         samples, labels = data.batch(index)
-        samples = augment(samples, draw(len(labels), generator, how.device))
+        if data.spec.pictures:
+            samples = augment(samples, draw(len(labels), generator, how.device))
         with how.autocast():
             logits = forward(samples)
         optimizer.zero_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
+from fedbits.networks.beamcnn import BeamCNN
 from fedbits.networks.convnet import ConvNet
 from fedbits.networks.initialise import initialise
 from fedbits.networks.mlp import MLP
@@ -18,6 +19,7 @@ from fedbits.networks.published import PUBLISHED, SMALLEST_SIDE
 __all__ = [
     "MLP",
     "NETWORKS",
+    "BeamCNN",
     "ConvNet",
     "FeatureNetwork",
     "build",
@@ -38,6 +40,10 @@ def _convnet(spec: DataSpec, width: int | None) -> nn.Module:
     return ConvNet(spec.grid_shape, spec.classes, width or 128)
 
 
+def _beamcnn(spec: DataSpec, width: int | None) -> nn.Module:
+    return BeamCNN(spec.grid_shape, spec.classes, width or 128)
+
+
 def _mlp(spec: DataSpec, width: int | None) -> nn.Module:
     return MLP(spec.shape, spec.classes, width or 128)
 
@@ -51,8 +57,9 @@ NETWORKS: dict[str, Callable[[DataSpec, int | None], nn.Module]] = {
     "convnet": _convnet,
     **{name: _published(name) for name in PUBLISHED},
     "mlp": _mlp,
+    "beamcnn": _beamcnn,
 }
-_SMALLEST_SIDE = {"convnet": 2, **dict.fromkeys(PUBLISHED, SMALLEST_SIDE)}  # of networks for images
+_SMALLEST_SIDE = {"convnet": 2, "beamcnn": 1, **dict.fromkeys(PUBLISHED, SMALLEST_SIDE)}  # of those for grids
 
 
 def has_width(name: str) -> bool:
@@ -81,15 +88,17 @@ def check(name: str, spec: DataSpec) -> None:
 
 
 def default_network(spec: DataSpec) -> str:
-    """ConvNet for images and grids of at least 4×4, MLP for everything else."""
+    """The beam CNN for grids that are no pictures, ConvNet for others of at least 4×4, MLP for all else."""
+    if spec.is_grid and not spec.pictures:
+        return "beamcnn"
     return "convnet" if spec.is_grid and min(spec.shape[1:]) >= 4 else "mlp"
 
 
 def build(name: str, spec: DataSpec, width: int | None = None, seed: int = 0) -> nn.Module:
     """A freshly initialised network for the task; the same seed gives the same weights.
 
-    ``width`` is of ``convnet`` (channels) and ``mlp`` (hidden units), 128 when left out; the others have
-    their published widths whatever it says.
+    ``width`` is of ``convnet`` and ``beamcnn`` (channels) and ``mlp`` (hidden units), 128 when left out; the
+    others have their published widths whatever it says.
 
     Raises:
         ConfigError: the name is unknown, or the network cannot take samples of this shape.

@@ -122,7 +122,9 @@ KNOWN = {  # name, shape, classes, float16 words of the means and of the deviati
     3: ("fashion_mnist", (1, 28, 28), 10, "3493 35a6"),
     4: ("cifar10", (3, 32, 32), 10, "37dd 37b7 3725 33e7 33cb 3430"),
     5: ("cifar100", (3, 32, 32), 100, "380f 37c9 370e 3447 341a 346b"),
+    6: ("beams", (1, 8, 8), 64, "0000 3600"),
 }
+FLOATING = {6}  # known tasks of float32 data; that of all others is uint8
 RECIPES = {1: "quadd", 2: "ptq", 3: "random", 4: "herding"}
 LEAST_STD = np.float32(0x068E * 2.0**-24)
 
@@ -134,7 +136,7 @@ def _task(message: Message) -> Task:
         require(known in KNOWN, "an unknown data set")
         name, shape, classes, words = KNOWN[known]
         mean, std = np.split(np.array([int(word, 16) for word in words.split()], "<u2").view("<f2"), 2)
-        return Task(name, shape, classes, mean.astype(np.float32), std.astype(np.float32))
+        return Task(name, shape, classes, mean.astype(np.float32), std.astype(np.float32), known in FLOATING)
     require(len(shape) in (1, 3) and all(0 < side < 1 << 24 for side in shape), "a wrong shape")
     require(0 < classes <= 1 << 20, "a wrong number of classes")
     if not data:

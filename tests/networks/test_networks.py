@@ -57,6 +57,18 @@ def test_the_default_network(shape: tuple[int, ...], name: str) -> None:
     assert networks.default_network(make_spec(shape)) == name
 
 
+def test_the_network_of_beams() -> None:
+    beams = KNOWN[6]
+    assert networks.default_network(beams) == "beamcnn"
+    assert parameters(networks.build("beamcnn", beams, 64)) == 337_088
+    network = networks.build("beamcnn", beams, 8)
+    samples = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert network.features(samples).shape == (3, 512)
+    assert torch.allclose(network.classifier(network.features(samples)), network(samples))
+    with pytest.raises(ConfigError, match="flat"):
+        networks.build("beamcnn", make_spec((64,)))
+
+
 @pytest.mark.parametrize("name", ["convnet", "mlp"])
 def test_the_seed_decides_the_weights(name: str) -> None:
     def weights(seed: int) -> torch.Tensor:
