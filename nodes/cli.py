@@ -108,11 +108,11 @@ def simulate(
 
         with common.terminal_progress() as progress:
             report = run(config, progress)
-        _warn(report)
+        warn(report)
         if json:
             common.print_json(report)
         else:
-            common.print_table(f"{report['folder']}", _rows(report))
+            common.print_table(f"{report['folder']}", report_rows(report))
     if report["headline"]["accuracy"] is None:
         raise typer.Exit(1)
 
@@ -121,7 +121,7 @@ def _given(**values: int | None) -> dict[str, int]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _warn(report: dict[str, Any]) -> None:
+def warn(report: dict[str, Any]) -> None:
     """One line for each node that failed in a round."""
     for node in report["nodes"]:
         for entry in node["rounds"]:
@@ -132,7 +132,7 @@ def _warn(report: dict[str, Any]) -> None:
         common.say(f"no node delivered a set that could be used; {report['folder']}/log.txt says more")
 
 
-def _rows(report: dict[str, Any]) -> dict[str, str]:
+def report_rows(report: dict[str, Any]) -> dict[str, str]:
     head, yardstick = report["headline"], report["yardstick"]
     rows = {}
     if head["accuracy"] is not None:

@@ -32,11 +32,12 @@ from nodes.config import RunConfig
 from nodes.messages import (
     Facts,
     RefusedError,
+    check_protocol,
     error_records,
     read_task,
     reply_records,
 )
-from nodes.shard import Source, load_shard
+from nodes.shard import Holding
 
 logger = logging.getLogger("fedbits.nodes")
 
@@ -89,7 +90,7 @@ def make_client_app(
 
     @app.query("hello")
     def hello(message: Message, context: Context) -> Message:
-        return _answer(message, lambda: reply_records(_Node.of(config, context).facts()))
+        return _answer(message, lambda: _greet(message.content, config, context))
 
     @app.train("distil")
     def distil_shard(message: Message, context: Context) -> Message:
@@ -104,8 +105,10 @@ def make_client_app(
 
 @dataclass(frozen=True)
 class _Node:
+    """``number`` is what it has been told that it is among the nodes, if it has been told."""
+
     config: RunConfig
-    partition: int | None
+    number: int | None
     data: TensorData
 
     @classmethod
@@ -113,10 +116,9 @@ class _Node:
         keep_freed_memory()
         torch.set_num_threads(1)  # nodes share the machine's cores; small networks run fastest so
         config = config or RunConfig.from_flat(context.run_config)
-        partition = context.node_config.get("partition-id")
-        if not isinstance(partition, int) or not 0 <= partition < config.nodes:
-            partition = None
-        return cls(config, partition, load_shard(Source.of(config), partition, config.nodes))
+        holding = Holding.of(config, context.node_config)
+        number = context.node_config.get("number", holding.partition)
+        return cls(config, number if isinstance(number, int) else None, holding.load())
 
     def network(self) -> nn.Module:
         """A network of the kind the server trains, to put weights into."""
@@ -125,7 +127,7 @@ class _Node:
 
     def facts(self, started: float | None = None) -> Facts:
         return Facts(
-            partition=-1 if self.partition is None else self.partition,
+            partition=-1 if self.number is None else self.number,
             samples=len(self.data),
             class_counts=tuple(self.data.class_counts()),
             seconds=0.0 if started is None else time.monotonic() - started,
@@ -158,6 +160,11 @@ def _code(error: Exception) -> Code:
     return Code.NODE_ERROR
 
 
+def _greet(records: RecordDict, config: RunConfig | None, context: Context) -> RecordDict:
+    check_protocol(records)
+    return reply_records(_Node.of(config, context).facts())
+
+
 def _distil(records: RecordDict, node: _Node, distil: Distil) -> RecordDict:
     started = time.monotonic()
     task, weights = read_task(records)
@@ -167,14 +174,14 @@ def _distil(records: RecordDict, node: _Node, distil: Distil) -> RecordDict:
         config=node.config,
         data=node.data,
         budget=Budget.parse(task.budget),
-        seed=derive_seed(node.config.seed, "node", node.partition or 0, "round", task.round),
+        seed=derive_seed(node.config.seed, "node", node.number or 0, "round", task.round),
         model=None if weights is None else _global_model(node, weights),
         progress=_Deadline(started + task.seconds),
     )
     try:
         blob = distil(assignment)
     except Exception as error:
-        logger.exception("node %s failed in round %d", node.partition, task.round)
+        logger.exception("node %s failed in round %d", node.number, task.round)
         return error_records(_code(error), node.facts(started))
     return reply_records(node.facts(started), blob)
 
@@ -194,7 +201,7 @@ def _train_locally(records: RecordDict, node: _Node) -> RecordDict:
     yardstick.train_locally(
         network,
         node.data,
-        seed=derive_seed(node.config.seed, "fedavg", node.partition or 0, turn),
+        seed=derive_seed(node.config.seed, "fedavg", node.number or 0, turn),
         device=device.pick(node.config.device),
     )
     return yardstick.reply(models.to_arrays(network), len(node.data))
@@ -223,3 +230,6 @@ class _Deadline:
     def task(self, title: str, total: int, done: int = 0) -> AbstractContextManager[ProgressTask]:
         self.advance(0)
         return nullcontext(self)
+
+
+app = make_client_app()  # what an app bundle of a deployment names

@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 
 from fedbits.errors import FedbitsError
 from fedbits.progress import Progress
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
-from nodes.messages import HELLO, Facts, Reply, read_reply
+from nodes.messages import HELLO, Facts, Reply, greeting, read_reply
 
 logger = logging.getLogger("fedbits.nodes")
 
@@ -42,9 +42,7 @@ def assemble(
         FedbitsError: fewer than one node registered in time.
     """
     addresses = _wait(grid, nodes)
-    greetings = [
-        Message(RecordDict(), dst_node_id=a, message_type=HELLO, ttl=seconds + 10) for a in addresses
-    ]
+    greetings = [Message(greeting(), dst_node_id=a, message_type=HELLO, ttl=seconds + 10) for a in addresses]
     answers: dict[int, Reply] = {}
     with progress.task("nodes starting", len(addresses)) as task:
         for message in grid.send_and_receive(greetings, timeout=seconds):

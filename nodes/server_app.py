@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -27,6 +29,8 @@ from nodes.config import RunConfig
 from nodes.messages import Terms, budget_bytes
 from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
+from nodes.run_log import log_to
+from nodes.shard import Source, load
 from nodes.stopping import Stoppable
 from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
@@ -196,3 +200,26 @@ class UnionLearner:
         train(network, union, plan.protocol, seed=seed, progress=progress)
         accuracies = [accuracy(network, test)]
         return Learned(accuracies, time.monotonic() - started, models.to_arrays(network))
+
+
+# ------------------------------------------------------------------------------------------- in a deployment
+
+
+def _open_deployed(context: Context) -> Session:
+    """The session of a run that was submitted: its settings are Flower's run config, its folder is there."""
+    from fedbits.cli.common import LineProgress
+
+    config = RunConfig.from_flat(context.run_config)
+    folder = RunFolder.open(Path(config.out) / (config.name or f"run-{context.run_id}"))
+    for name in ("flwr", "fedbits"):
+        log_to(folder.log, name)
+    return Session(Plan.of(config, load(Source.of(config))), folder, LineProgress(sys.stderr))
+
+
+def _write_report(result: RunResult) -> None:
+    from nodes import report  # which takes a RunResult apart
+
+    report.write(result)
+
+
+app = make_server_app(_open_deployed, _write_report)  # what an app bundle of a deployment names
