@@ -25,6 +25,7 @@ from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed
 from nodes import models
 from nodes.careful_grid import CarefulGrid
+from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.messages import Terms, budget_bytes
 from nodes.roster import Member, assemble
@@ -34,6 +35,8 @@ from nodes.shard import Source, load
 from nodes.stopping import Stoppable
 from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
+
+DEPLOYED_INTERVAL = 1.0  # seconds between two looks for replies, each of which is a request over TLS
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Session:
-    """Everything one run of the server works with; ``stop`` ends it from outside."""
+    """Everything one run of the server works with.
+
+    ``stop`` ends it from outside; ``interval`` is the time between two looks for replies, in seconds.
+    """
 
     plan: Plan
     folder: RunFolder
     progress: Progress = SILENT
     stop: threading.Event = field(default_factory=threading.Event)
+    interval: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def serve(grid: Grid, session: Session) -> RunResult:
     """
     session = replace(session, progress=Stoppable(session.progress, session.stop))
     plan, started = session.plan, time.monotonic()
-    careful = CarefulGrid(grid, session.stop)
+    careful = CarefulGrid(grid, session.stop, session.interval)
     members = assemble(careful, plan.config.nodes, session.progress)
     ready = time.monotonic()
     strategy = DistilledExchange(_exchange(session, members))
@@ -165,7 +172,7 @@ def _measure_fedavg(
 ) -> FedAvgResult:
     plan = session.plan
     what = FedAvgPlan(
-        addresses=[member.address for member in members],
+        addresses=[member.address for member in members if member.code is not Code.PROTOCOL],
         rounds=plan.config.yardstick_rounds,
         timeout=plan.config.timeout,
         target=target,
@@ -213,7 +220,8 @@ def _open_deployed(context: Context) -> Session:
     folder = RunFolder.open(Path(config.out) / (config.name or f"run-{context.run_id}"))
     for name in ("flwr", "fedbits"):
         log_to(folder.log, name)
-    return Session(Plan.of(config, load(Source.of(config))), folder, LineProgress(sys.stderr))
+    plan = Plan.of(config, load(Source.of(config)))
+    return Session(plan, folder, LineProgress(sys.stderr), interval=DEPLOYED_INTERVAL)
 
 
 def _write_report(result: RunResult) -> None:

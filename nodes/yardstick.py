@@ -137,7 +137,8 @@ class _Counted(FedAvg):
     ) -> Iterable[Message]:
         for message in super().configure_train(server_round, arrays, config, grid):
             address = message.metadata.dst_node_id
-            yield Message(message.content, address, LOCAL_TRAINING, ttl=self.plan.timeout + 10)
+            if address in self.plan.addresses:  # Flower asks every node there is
+                yield Message(message.content, address, LOCAL_TRAINING, ttl=self.plan.timeout + 10)
 
     def sound(self, replies: Iterable[Message]) -> Iterator[Message]:
         for message in replies:

@@ -20,7 +20,7 @@ HEALTH_PATH = "/health"
 class LocalControl:
     """ASGI middleware that answers requests from other hosts with 404 unless they are those of nodes.
 
-    Nodes, too, are told to come back (503) until the file ``admitted`` is there: a node whose key is not known
+    Nodes, too, are told to come back (503) until the file ``admitted`` is there: one whose key is not known
     yet would give up for good.
     """
 
