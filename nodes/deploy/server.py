@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fedbits.errors import ConfigError, FedbitsError
@@ -74,6 +75,7 @@ def serve(settings: ServerSettings, ready: Callable[[], None]) -> None:
     """
     folder = settings.folder
     check_files(folder.authority, folder.certificate, folder.key, folder.secret)
+    check_certificate(folder.certificate, datetime.now(UTC))
     _check_port(settings)
     admitted = folder.state / "admitted"
     admitted.unlink(missing_ok=True)
@@ -118,6 +120,22 @@ def admit_nodes(control: Control) -> dict[str, int]:
 
 def _remember(file: Path, known: dict[str, dict[str, str]]) -> None:
     write_atomic(file, json.dumps(known, indent=1) + "\n")
+
+
+def check_certificate(path: Path, now: datetime) -> None:
+    """Raises :class:`ConfigError` for a certificate that cannot be read or is not valid ``now``."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a certificate: copy it again") from error
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not first <= now <= last:
+        raise ConfigError(
+            f"{path} is valid from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC only, and it is "
+            f"{now:%Y-%m-%d %H:%M}: make new keys, or set the clock"
+        )
 
 
 def _check_port(settings: ServerSettings) -> None:
