@@ -1,11 +1,11 @@
-"""What can go wrong in a deployment, each tried with real processes on digits; honest nodes' sets must survive.
+"""What can go wrong in a deployment, tried with real processes on digits; honest nodes' sets must survive.
 
     python benchmarks/faults/deployment.py --only node_killed,superlink_killed
 
 - ``node_killed``: SIGKILL while it distils in round 1; started again, it takes part in round 2.
 - ``superlink_killed``: SIGKILL while nodes distil; started again on its database, the run goes on.
-- ``wrong_authority``, ``unknown_key``: nodes that are refused, while the others finish their run.
-- ``expired``: nodes do not talk to a server whose certificate has expired.
+- ``strangers``: a node that trusts another authority and one with an unknown key, beside an honest one.
+- ``expired``: neither the server nor nodes go on with a server's certificate that has expired.
 """
 
 from __future__ import annotations
@@ -88,41 +88,30 @@ def superlink_killed(folder: Path, timeout: float) -> dict[str, Any]:
     }
 
 
-def wrong_authority(folder: Path, timeout: float) -> dict[str, Any]:
-    def spoil(hosts: Hosts) -> None:
-        make_keys(Deployment(folder / "others", ("beta",)))
-        hosts.node("beta").authority.write_bytes((folder / "others" / "ca.crt").read_bytes())
-
-    return refused(folder, timeout, spoil)
-
-
-def unknown_key(folder: Path, timeout: float) -> dict[str, Any]:
-    def spoil(hosts: Hosts) -> None:
-        make_keys(Deployment(folder / "others", ("beta",)))
-        key = folder / "others" / "nodes" / "beta" / "node.key"
-        hosts.node("beta").key.write_bytes(key.read_bytes())
-
-    return refused(folder, timeout, spoil)
-
-
-def refused(folder: Path, timeout: float, spoil: Callable[[Hosts], None]) -> dict[str, Any]:
-    """One node, beta, that is refused; the run goes on with the other."""
-    with Hosts(folder, ("alpha", "beta")) as hosts:
-        spoil(hosts)
+def strangers(folder: Path, timeout: float) -> dict[str, Any]:
+    """Beta trusts another authority, gamma's key is not known; the run goes on with alpha."""
+    with Hosts(folder, ("alpha", "beta", "gamma")) as hosts:
+        others = folder / "others"
+        make_keys(Deployment(others, ("gamma",)))
+        hosts.node("beta").authority.write_bytes((others / "ca.crt").read_bytes())
+        hosts.node("gamma").key.write_bytes((others / "nodes/gamma/node.key").read_bytes())
         up(hosts, "alpha")
-        hosts.start("beta", *part(1, 2))
+        for number, name in ((1, "beta"), (2, "gamma")):
+            hosts.start(name, *part(number, 3))
         number, run_folder = hosts.submit(nodes=1, timeout=timeout, **quick())
         run, report = hosts.finish(number, run_folder)
-        wait_for(lambda: hosts.processes["beta"].poll() is not None)
-        code = hosts.processes["beta"].returncode
-        said = reason(hosts.log("beta"))
+        refused = {}
+        for name in ("beta", "gamma"):
+            process = hosts.processes[name]
+            wait_for(lambda process=process: process.poll() is not None)  # type: ignore[misc]
+            refused[name] = {"exit_code": process.returncode, "said": reason(hosts.log(name))}
         codes = codes_of(report)
+    ended = all(entry["exit_code"] not in (0, None) for entry in refused.values())
     return {
         "status": run.status,
         "codes": codes,
-        "exit_code_of_the_refused": code,
-        "said": said,
-        "as_it_should": run.completed and codes["alpha"] == ("ok",) and code != 0,
+        "refused": refused,
+        "as_it_should": run.completed and codes["alpha"] == ("ok",) and ended,
     }
 
 
@@ -206,8 +195,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 FAULTS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
     "node_killed": node_killed,
     "superlink_killed": superlink_killed,
-    "wrong_authority": wrong_authority,
-    "unknown_key": unknown_key,
+    "strangers": strangers,
     "expired": expired,
 }
 
