@@ -4,8 +4,8 @@
     python benchmarks/deployment.py --data fashion_mnist --budget 1MiB --bits 8 --name deployment_1MiB
 
 Every node calls the server through a proxy that counts; what is counted is TLS, with HTTP and Flower's
-messages in it. A node also asks for work every three seconds, whether there is a run or not: those bytes are
-measured while nothing runs, and shown apart.
+messages in it. A node also asks for work every three seconds, whether there is a run or not: the bytes of
+that are in the count, and measured apart while nothing runs.
 """
 
 from __future__ import annotations
@@ -66,22 +66,18 @@ def measure(hosts: Hosts, words: argparse.Namespace) -> dict[str, Any]:
         "idle_bytes_per_second": {
             n: {w: c[w] / IDLE_SECONDS for w in ("up", "down")} for n, c in idle.items()
         },
-        "nodes": [node_figures(node, wire, idle, seconds) for node in report["nodes"]],
+        "nodes": [node_figures(node, wire) for node in report["nodes"]],
     }
 
 
-def node_figures(
-    node: dict[str, Any], wire: dict[str, dict[str, int]], idle: dict[str, dict[str, int]], seconds: float
-) -> dict[str, Any]:
-    """Bytes of one node: its blob, what went over the wire, and that without the questions for work."""
+def node_figures(node: dict[str, Any], wire: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """Bytes of one node: its blob, and what went over the wire during the run."""
     name = NAMES[node["node"]]
     (entry,) = node["rounds"]
     blob = entry["bytes"]
-    waiting = idle[name]["up"] / IDLE_SECONDS * seconds
     figures: dict[str, Any] = {"name": name, "code": entry["code"], "blob_bytes": blob, "wire": wire[name]}
     if blob:
         figures["overhead_up"] = (wire[name]["up"] - blob) / blob
-        figures["overhead_up_without_polling"] = (wire[name]["up"] - waiting - blob) / blob
     return figures
 
 
