@@ -6,6 +6,7 @@ import json
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,14 +34,8 @@ def test_the_bundle_is_settings_and_names(tmp_path: Path) -> None:
     bundle = build_fab_from_disk(write_app(CONFIG, tmp_path / "app"))
     names = zipfile.ZipFile(BytesIO(bundle)).namelist()
     assert sorted(names) == [".info/CONTENT", "pyproject.toml"]
-    run = Run_of_flower()
+    run = SimpleNamespace(override_config={})  # as much of Flower's run as its config needs
     assert RunConfig.from_flat(get_fused_config_from_fab(bundle, run)) == CONFIG  # type: ignore[arg-type]
-
-
-class Run_of_flower:
-    """As much of Flower's run as its config needs."""
-
-    override_config: dict[str, Any] = {}  # noqa: RUF012
 
 
 def test_the_names_are_of_installed_apps() -> None:
