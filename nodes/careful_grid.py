@@ -34,10 +34,14 @@ class CarefulGrid(Grid):
     Args:
         inner: the grid Flower gave the server.
         stop: when set, every wait ends with :class:`StoppedError`.
+        interval: seconds between two looks for replies; :data:`POLL_INTERVAL` when left out.
     """
 
-    def __init__(self, inner: Grid, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, inner: Grid, stop: threading.Event | None = None, interval: float | None = None
+    ) -> None:
         self.inner = inner
+        self.interval = interval or POLL_INTERVAL
         self.stop = stop or threading.Event()
 
     def send_and_receive(
@@ -120,7 +124,7 @@ class _Collection:
             if last:
                 break
             if self.waiting:
-                self.grid.pause(POLL_INTERVAL)
+                self.grid.pause(self.grid.interval)
         for message in self.waiting.values():
             yield local_error(Code.TIMEOUT, message)
 

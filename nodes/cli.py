@@ -166,7 +166,7 @@ def simulate(
 
         with common.terminal_progress() as progress:
             report = run(config, progress)
-        _warn(report)
+        warn(report)
         if json:
             common.print_json(report)
         else:
@@ -179,7 +179,7 @@ def _given(**values: int | None) -> dict[str, int]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _warn(report: dict[str, Any]) -> None:
+def warn(report: dict[str, Any]) -> None:
     """One line for each node that failed in a round."""
     for node in report["nodes"]:
         for entry in node["rounds"]:

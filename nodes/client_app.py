@@ -13,7 +13,7 @@ from nodes import roles
 from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.edge_node import Distil, EdgeNode, distil_to_blob
-from nodes.messages import ACTIONS, RefusedError, error_records, reply_records
+from nodes.messages import ACTIONS, RefusedError, check_protocol, error_records, reply_records
 from nodes.node import Node, failure_code
 from nodes.roles import Role
 
@@ -48,11 +48,16 @@ def make_client_app(
 
     @app.query("hello")
     def hello(message: Message, context: Context) -> Message:
-        return _answer(message, lambda: reply_records(Node.of(config, context).facts()))
+        return _answer(message, lambda: _greet(message.content, config, context))
 
     for action in ACTIONS:
         app.train(action.removeprefix("train."))(work)
     return app
+
+
+def _greet(records: RecordDict, config: RunConfig | None, context: Context) -> RecordDict:
+    check_protocol(records)
+    return reply_records(Node.of(config, context).facts())
 
 
 def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
@@ -62,3 +67,6 @@ def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
     except Exception as error:
         logger.exception("the node could not do what it was asked")
         return Message(error_records(failure_code(error)), reply_to=message)
+
+
+app = make_client_app()  # what an app bundle of a deployment names

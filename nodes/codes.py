@@ -14,6 +14,7 @@ class Code(StrEnum):
     NO_DATA = "no_data"
     BUDGET_TOO_SMALL = "budget_too_small"
     BAD_TASK = "bad_task"
+    PROTOCOL = "protocol"
     OUT_OF_MEMORY = "out_of_memory"
     NODE_ERROR = "node_error"
     # found by the server
@@ -41,6 +42,7 @@ NODE_CODES = frozenset(
         Code.NO_DATA,
         Code.BUDGET_TOO_SMALL,
         Code.BAD_TASK,
+        Code.PROTOCOL,
         Code.OUT_OF_MEMORY,
         Code.NODE_ERROR,
         Code.TIMEOUT,
@@ -53,6 +55,7 @@ _SENTENCES = {
     Code.NO_DATA: "the node could not load its data",
     Code.BUDGET_TOO_SMALL: "the budget is too small for one sample of each of the node's classes",
     Code.BAD_TASK: "the node could not read the task or the model it was sent",
+    Code.PROTOCOL: "node and server speak different versions of the protocol: install the same fedbits",
     Code.OUT_OF_MEMORY: "the node ran out of memory",
     Code.NODE_ERROR: "the node failed",
     Code.TIMEOUT: "no reply arrived in time",

@@ -112,14 +112,14 @@ class EdgeNode:
             config=node.config,
             data=node.data,
             budget=Budget.parse(task.budget),
-            seed=derive_seed(node.config.seed, "node", node.partition or 0, "round", task.round),
+            seed=derive_seed(node.config.seed, "node", node.number or 0, "round", task.round),
             model=None if weights is None else _global_model(node, weights),
             progress=Deadline(started + task.seconds),
         )
         try:
             blob = self.distil(assignment)
         except Exception as error:
-            logger.exception("node %s failed in round %d", node.partition, task.round)
+            logger.exception("node %s failed in round %d", node.number, task.round)
             return error_records(failure_code(error), node.facts(started))
         return reply_records(node.facts(started), blob)
 
@@ -142,7 +142,7 @@ def _train_locally(records: RecordDict, node: Node) -> RecordDict:
     yardstick.train_locally(
         network,
         node.data,
-        seed=derive_seed(node.config.seed, "fedavg", node.partition or 0, turn),
+        seed=derive_seed(node.config.seed, "fedavg", node.number or 0, turn),
         device=device.pick(node.config.device),
     )
     return yardstick.reply(models.to_arrays(network), len(node.data))

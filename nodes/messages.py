@@ -31,14 +31,15 @@ from nodes.codes import NODE_CODES, Code
 
 logger = logging.getLogger("fedbits.nodes")
 
+PROTOCOL = (1, 0)  # major, minor: of what messages mean; peers must agree in both
 BLOB_STYPE = "fedbits.blob"
 HELLO = "query.hello"
 DISTIL, LOCAL_TRAINING = "train.distil", "train.fedavg"  # of edge nodes
 REMEMBER, REPLAY_TRAINING = "train.remember", "train.fedavg_replay"  # of continual learners
 ACTIONS = (DISTIL, LOCAL_TRAINING, REMEMBER, REPLAY_TRAINING)
 
-_TASK, _MODEL, _BLOB, _FACTS, _ERROR = (
-    f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error")
+_TASK, _MODEL, _BLOB, _FACTS, _ERROR, _PROTOCOL = (
+    f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error", "protocol")
 )
 MAX_CLASSES = 1_000_000
 MAX_ELEMENTS_PER_BIT = 512  # 1 bit a value at 0.1 bits after coding, downsampled by 4: 160
@@ -54,6 +55,25 @@ class RefusedError(FedbitsError):
     def __init__(self, code: Code) -> None:
         super().__init__(code.sentence)
         self.code = code
+
+
+# ------------------------------------------------------------------------------------------------ handshake
+
+
+def greeting() -> RecordDict:
+    """What a server says first: which version of the protocol it speaks."""
+    return RecordDict({_PROTOCOL: _protocol_record()})
+
+
+def check_protocol(records: RecordDict) -> None:
+    """Raises :class:`RefusedError` (``protocol``) unless the sender speaks this version, and says so."""
+    record = records.get(_PROTOCOL)
+    if not isinstance(record, ConfigRecord) or record.get("version") != list(PROTOCOL):
+        raise RefusedError(Code.PROTOCOL)
+
+
+def _protocol_record() -> ConfigRecord:
+    return ConfigRecord({"version": list(PROTOCOL)})
 
 
 # ------------------------------------------------------------------------------------------ server to node
@@ -81,14 +101,20 @@ def task_records(task: Task, model: ArrayRecord | None) -> RecordDict:
     config = ConfigRecord(
         {"round": task.round, "node": task.node, "budget": task.budget, "seconds": task.seconds}
     )
-    records = RecordDict({_TASK: config})
+    records = greeting()
+    records[_TASK] = config
     if model is not None:
         records[_MODEL] = model
     return records
 
 
 def read_task(records: RecordDict) -> tuple[Task, ArrayRecord | None]:
-    """The inverse of :func:`task_records`; raises :class:`RefusedError` (``bad_task``) on anything else."""
+    """The inverse of :func:`task_records`.
+
+    Raises:
+        RefusedError: ``protocol`` where the server speaks another version, ``bad_task`` on anything else.
+    """
+    check_protocol(records)
     config = records.get(_TASK)
     model = records.get(_MODEL)
     if not isinstance(config, ConfigRecord) or not (model is None or isinstance(model, ArrayRecord)):
@@ -107,7 +133,7 @@ class Facts:
     """What a node says about itself: numbers for the report, on which no decision rests.
 
     Attributes:
-        partition: its number among the partitions, or -1 for a node that has data of its own.
+        partition: the number it was given among the nodes (in a simulation, its partition's), or -1.
         samples: real samples it holds.
         class_counts: of its real samples.
         seconds: what the work took it.
@@ -123,7 +149,8 @@ class Facts:
 
 def reply_records(facts: Facts, blob: bytes | None = None) -> RecordDict:
     """A node's reply: the facts, and the blob if one was asked for."""
-    records = RecordDict({_FACTS: _facts_record(facts)})
+    records = greeting()
+    records[_FACTS] = _facts_record(facts)
     if blob is not None:
         records[_BLOB] = ArrayRecord({"blob": blob_array(blob)})
     return records
@@ -178,6 +205,10 @@ def read_reply(message: Message, *, blob: bool = True) -> Reply:
     error = records.get(_ERROR)
     if error is not None:
         return Reply(_read_code(error), facts=facts or Facts())
+    try:
+        check_protocol(records)
+    except RefusedError as refusal:
+        return Reply(refusal.code, facts=facts or Facts())
     if not blob:
         return Reply(Code.OK if facts else Code.MISSING, facts=facts or Facts())
     data = read_blob(records.get(_BLOB), "blob")

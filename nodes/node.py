@@ -20,7 +20,7 @@ from fedbits.progress import Task as ProgressTask
 from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.messages import Facts, RefusedError
-from nodes.shard import Source, load_shard
+from nodes.shard import Holding
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Node:
     Attributes:
         config: of the run.
         role: the node's own where its Flower node config names one (``role``), else the run's.
-        partition: whose share of the data it has; None for a node with data of its own.
+        number: of the node among all, if it has been told.
         data: its real samples.
         state: what it keeps from one round to the next. Flower holds it for as long as the run lasts; it
             never leaves the node.
@@ -38,7 +38,7 @@ class Node:
 
     config: RunConfig
     role: str
-    partition: int | None
+    number: int | None
     data: TensorData
     state: RecordDict
 
@@ -48,12 +48,11 @@ class Node:
         keep_freed_memory()
         torch.set_num_threads(1)  # nodes share the machine's cores; small networks run fastest so
         config = config or RunConfig.from_flat(context.run_config)
-        partition = context.node_config.get("partition-id")
-        if not isinstance(partition, int) or not 0 <= partition < config.nodes:
-            partition = None
         role = str(context.node_config.get("role", config.role))
-        data = load_shard(Source.of(config), partition, config.nodes)
-        return cls(config, role, partition, data, context.state)
+        holding = Holding.of(config, context.node_config)
+        number = context.node_config.get("number", holding.partition)
+        number = number if isinstance(number, int) else None
+        return cls(config, role, number, holding.load(), context.state)
 
     def network(self) -> nn.Module:
         """A network of the kind the server trains, to put weights into."""
@@ -64,7 +63,7 @@ class Node:
         """What the node says of itself: of ``data``, where that is not all it has."""
         data = self.data if data is None else data
         return Facts(
-            partition=-1 if self.partition is None else self.partition,
+            partition=-1 if self.number is None else self.number,
             samples=len(data),
             class_counts=tuple(data.class_counts()),
             seconds=0.0 if started is None else time.monotonic() - started,

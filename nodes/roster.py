@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 
 from fedbits.errors import FedbitsError
 from fedbits.progress import Progress
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
-from nodes.messages import HELLO, Facts, Reply, read_reply
+from nodes.messages import HELLO, Facts, Reply, greeting, read_reply
 
 logger = logging.getLogger("fedbits.nodes")
 
@@ -23,11 +23,15 @@ HELLO_SECONDS = 300.0  # the first answer of a node includes the start of its pr
 
 @dataclass(frozen=True)
 class Member:
-    """One node: ``number`` is the server's (0 ..), ``address`` Flower's, ``facts`` what it says of itself."""
+    """One node: ``number`` is the server's (0 ..), ``address`` Flower's, ``facts`` what it says of itself.
+
+    ``code`` is ``ok``, or why it did not introduce itself.
+    """
 
     number: int
     address: int
     facts: Facts
+    code: Code = Code.OK
 
 
 def assemble(
@@ -42,9 +46,7 @@ def assemble(
         FedbitsError: fewer than one node registered in time.
     """
     addresses = _wait(grid, nodes)
-    greetings = [
-        Message(RecordDict(), dst_node_id=a, message_type=HELLO, ttl=seconds + 10) for a in addresses
-    ]
+    greetings = [Message(greeting(), dst_node_id=a, message_type=HELLO, ttl=seconds + 10) for a in addresses]
     answers: dict[int, Reply] = {}
     with progress.task("nodes starting", len(addresses)) as task:
         for message in grid.send_and_receive(greetings, timeout=seconds):
@@ -54,7 +56,10 @@ def assemble(
                 logger.warning("node at %d: %s", message.metadata.src_node_id, reply.code.sentence)
             task.advance()
     numbers = number_nodes({a: answers[a].facts.partition if a in answers else -1 for a in addresses})
-    members = [Member(numbers[a], a, answers[a].facts if a in answers else Facts()) for a in addresses]
+    silent = Reply(Code.TIMEOUT)
+    members = [
+        Member(numbers[a], a, answers.get(a, silent).facts, answers.get(a, silent).code) for a in addresses
+    ]
     return sorted(members, key=lambda member: member.number)
 
 

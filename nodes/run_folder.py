@@ -33,6 +33,18 @@ class RunFolder:
                 return cls(path)
         raise ConfigError(f"the run's folder {out / name} is there already: choose another --name")
 
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder ``path``, made if it is not there, of a run that has not left anything in it yet.
+
+        Raises:
+            ConfigError: a run has left its report or blobs in it, or it cannot be made.
+        """
+        if (path / "report.json").exists() or (path / "blobs").exists():
+            raise ConfigError(f"{path} holds another run: take another name or --out")
+        _make(path.parent, path)
+        return cls(path)
+
     @property
     def log(self) -> Path:
         return self.path / "log.txt"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -23,13 +25,18 @@ from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed
 from nodes import models, roles
 from nodes.careful_grid import CarefulGrid
+from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.messages import Terms
 from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
+from nodes.run_log import log_to
+from nodes.shard import Source, load
 from nodes.stopping import Stoppable
 from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
+
+DEPLOYED_INTERVAL = 1.0  # seconds between two looks for replies, each of which is a request over TLS
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Session:
-    """Everything one run of the server works with; ``stop`` ends it from outside."""
+    """Everything one run of the server works with.
+
+    ``stop`` ends it from outside; ``interval`` is the time between two looks for replies, in seconds.
+    """
 
     plan: Plan
     folder: RunFolder
     progress: Progress = SILENT
     stop: threading.Event = field(default_factory=threading.Event)
+    interval: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def serve(grid: Grid, session: Session) -> Result:
     """
     session = replace(session, progress=Stoppable(session.progress, session.stop))
     config, started = session.plan.config, time.monotonic()
-    careful = CarefulGrid(grid, session.stop)
+    careful = CarefulGrid(grid, session.stop, session.interval)
     members = assemble(careful, config.nodes, session.progress)
     ready = time.monotonic() - started
     result = roles.get(config.role).serve(careful, session, members)
@@ -168,7 +179,7 @@ def _measure_fedavg(
 ) -> FedAvgResult:
     plan = session.plan
     what = FedAvgPlan(
-        addresses=[member.address for member in members],
+        addresses=[member.address for member in members if member.code is not Code.PROTOCOL],
         rounds=plan.config.yardstick_rounds,
         timeout=plan.config.timeout,
         target=target,
@@ -203,3 +214,27 @@ class UnionLearner:
         train(network, union, plan.protocol, seed=seed, progress=progress)
         accuracies = [accuracy(network, test)]
         return Learned(accuracies, time.monotonic() - started, models.to_arrays(network))
+
+
+# ------------------------------------------------------------------------------------------- in a deployment
+
+
+def _open_deployed(context: Context) -> Session:
+    """The session of a run that was submitted: its settings are Flower's run config, its folder is there."""
+    from fedbits.cli.common import LineProgress
+
+    config = RunConfig.from_flat(context.run_config)
+    folder = RunFolder.open(Path(config.out) / (config.name or f"run-{context.run_id}"))
+    for name in ("flwr", "fedbits"):
+        log_to(folder.log, name)
+    plan = Plan.of(config, load(Source.of(config)))
+    return Session(plan, folder, LineProgress(sys.stderr), interval=DEPLOYED_INTERVAL)
+
+
+def _write_report(result: Result) -> None:
+    from nodes import report  # which takes a Result apart
+
+    report.write(result)
+
+
+app = make_server_app(_open_deployed, _write_report)  # what an app bundle of a deployment names

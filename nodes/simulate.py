@@ -24,6 +24,7 @@ from fedbits.progress import SILENT, Progress
 from nodes.config import RunConfig
 from nodes.roles import EDGE_NODE
 from nodes.run_folder import RunFolder
+from nodes.run_log import log_to
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
@@ -46,7 +47,6 @@ ENVIRONMENT = {
 OBJECT_STORE_BYTES = 256 << 20  # it holds messages only; Ray's default is a third of the memory
 MAX_NODES_ON_GPU = 8  # at a time; each has its own CUDA context
 STOP_INTERVAL = 0.25  # seconds between two looks of a node at whether it should stop
-LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
     source = Source.of(config)
     plan = Plan.of(config, load(source))
     load_shard(source, 0, config.nodes)  # a partition that cannot work fails here, not in each node
-    folder = RunFolder.create(Path(config.out), config.name, _default_name(config))
+    folder = RunFolder.create(Path(config.out), config.name, default_name(config))
     with (
         _logged(folder.log) as log,
         tempfile.TemporaryDirectory(prefix="fb-", ignore_cleanup_errors=True) as temporary,
@@ -98,7 +98,8 @@ def prepare_environment() -> None:
         atexit.register(shutil.rmtree, os.environ["FLWR_HOME"], ignore_errors=True)
 
 
-def _default_name(config: RunConfig) -> str:
+def default_name(config: RunConfig) -> str:
+    """What a run is called when nobody says."""
     data = re.sub(r"[^A-Za-z0-9_]+", "-", config.data).strip("-")[-60:]
     role = "" if config.role == EDGE_NODE else f"{config.role}-"
     return f"{data}-{role}{config.recipe}-seed{config.seed}"
@@ -208,7 +209,7 @@ class Bounded:
         left = message.metadata.created_at + message.metadata.ttl - time.time()
         if left <= 0 or Path(self.stop).exists():
             raise TimeoutError("the server no longer waits for this reply")
-        _log_to(Path(self.log), "fedbits")
+        log_to(Path(self.log), "fedbits")
         done = threading.Event()
         threading.Thread(target=self._watch, args=(done,), daemon=True).start()
         with open(self.log, "a") as stream:  # noqa: PTH123 - faulthandler needs the descriptor
@@ -236,7 +237,7 @@ def _logged(path: Path) -> Iterator[TextIO]:
         logger = logging.getLogger(name)
         kept.append((logger, list(logger.handlers), logger.propagate))
         logger.handlers, logger.propagate = [], False
-    handlers = [_log_to(path, name) for name in ("flwr", "ray", "fedbits")]
+    handlers = [log_to(path, name) for name in ("flwr", "ray", "fedbits")]
     try:
         with path.open("a", buffering=1) as stream:
             yield stream
@@ -246,20 +247,6 @@ def _logged(path: Path) -> Iterator[TextIO]:
             logger.handlers, logger.propagate = before, propagate
         for handler in handlers:
             handler.close()
-
-
-def _log_to(path: Path, name: str) -> logging.Handler:
-    logger = logging.getLogger(name)
-    for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler) and handler.baseFilename == str(path.resolve()):
-            return handler
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    handler.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
-    return handler
 
 
 @contextlib.contextmanager

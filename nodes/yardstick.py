@@ -137,7 +137,8 @@ class Counted(FedAvg):
     ) -> Iterable[Message]:
         for message in super().configure_train(server_round, arrays, config, grid):
             address = message.metadata.dst_node_id
-            yield Message(message.content, address, LOCAL_TRAINING, ttl=self.timeout + 10)
+            if address in self.addresses:  # Flower asks every node there is
+                yield Message(message.content, address, LOCAL_TRAINING, ttl=self.timeout + 10)
 
     def aggregated(self, turn: int, replies: Iterable[Message]) -> ArrayRecord | None:
         """The average of the sound ones among ``replies``; None without any.

@@ -54,7 +54,7 @@ def remember(records: RecordDict, node: Node) -> RecordDict:
     known = read_known(records)
     if len(node.data) == 0:
         return error_records(Code.EMPTY_SHARD, node.facts())
-    number = task.node if node.partition is None else node.partition
+    number = task.node if node.number is None else node.number
     stream = NodeStream.of(node.data, node.config, number)
     if not 1 <= task.round <= len(stream.experiences):
         raise RefusedError(Code.BAD_TASK)
@@ -68,7 +68,7 @@ def remember(records: RecordDict, node: Node) -> RecordDict:
             seed = seed_of(node.config, number, task.round)
             memory.add(arriving, seed, progress=Deadline(started + task.seconds))
         except Exception as error:
-            logger.exception("node %s failed in round %d", node.partition, task.round)
+            logger.exception("node %s failed in round %d", node.number, task.round)
             return error_records(failure_code(error), node.facts(started, arriving))
         save(node.state, memory, task.round)
     blobs = list(memory.blobs())

@@ -84,7 +84,7 @@ class Request:
 def train_with_replay(records: RecordDict, node: Node) -> RecordDict:
     """One FedAvg round of a node, on the experience and its raw memory."""
     request, weights = Request.read(records)
-    number = request.node if node.partition is None else node.partition
+    number = request.node if node.number is None else node.number
     stream = NodeStream.of(node.data, node.config, number)
     if not 1 <= request.experience <= len(stream.experiences):
         raise RefusedError(Code.BAD_TASK)

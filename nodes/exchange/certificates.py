@@ -150,10 +150,15 @@ def _write(
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    before = os.umask(0o077)  # a key is for its owner alone, from the first byte on
-    try:
-        write_atomic(paths[0], secret)
-    finally:
-        os.umask(before)
+    write_secret(paths[0], secret)
     write_atomic(paths[1], certificate.public_bytes(serialization.Encoding.PEM))
     return paths
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a key, for its owner alone from the first byte on; errors are those of :func:`write_atomic`."""
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, data)
+    finally:
+        os.umask(before)

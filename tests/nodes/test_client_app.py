@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from fake_nodes import context_of, digits, small_config
 from flwr.app import Array, ArrayRecord, Message, RecordDict
@@ -11,7 +14,8 @@ from nodes.client_app import make_client_app
 from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.edge_node import Assignment
-from nodes.messages import DISTIL, HELLO, LOCAL_TRAINING, Reply, Task, read_reply, task_records
+from nodes.messages import DISTIL, HELLO, LOCAL_TRAINING, Reply, Task, greeting, read_reply, task_records
+from nodes.shard import Source, load_shard
 
 
 def ask(
@@ -80,8 +84,37 @@ def test_every_failure_is_a_code() -> None:
     assert ask(app, budget="lots").code is Code.BUDGET_TOO_SMALL
     assert ask(make_client_app(RunConfig(data="npz:nowhere.npz"))).code is Code.NO_DATA
     assert ask(make_client_app(small_config(recipe="unheard-of"))).code is Code.BAD_TASK
-    nothing = Message(RecordDict(), dst_node_id=10, message_type=DISTIL)
+    nothing = Message(greeting(), dst_node_id=10, message_type=DISTIL)
     assert read_reply(app(nothing, context_of())).code is Code.BAD_TASK
+
+
+def test_a_server_of_another_version_is_told_so() -> None:
+    app = make_client_app(small_config())
+    for kind in (HELLO, DISTIL):
+        message = Message(RecordDict(), dst_node_id=10, message_type=kind)
+        assert read_reply(app(message, context_of())).code is Code.PROTOCOL
+
+
+def test_a_node_of_a_deployment_has_data_of_its_own() -> None:
+    """Whatever the run says, and known by the number it was given."""
+    context = context_of(None)
+    context.node_config = {"data": "digits", "partition-id": 1, "num-partitions": 4, "number": 2}
+    message = Message(greeting(), dst_node_id=10, message_type=HELLO)
+    facts = read_reply(
+        make_client_app(RunConfig(data="npz:elsewhere.npz"))(message, context), blob=False
+    ).facts
+    assert facts.partition == 2
+    assert facts.samples == len(load_shard(Source("digits", None, False, "iid", 0), 1, 4))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"data": 3}, {"download": "no"}, {"partition-id": 4}, {"partition-id": "1"}]
+)
+def test_wrong_settings_of_a_node_are_a_code(wrong: dict[str, Any]) -> None:
+    context = context_of(None)
+    context.node_config = {"data": "digits", "num-partitions": 4} | wrong
+    message = Message(greeting(), dst_node_id=10, message_type=HELLO)
+    assert read_reply(make_client_app(small_config())(message, context)).code is Code.BAD_TASK
 
 
 def test_a_failure_still_tells_what_the_node_holds_and_nothing_of_the_exception() -> None:
@@ -131,7 +164,7 @@ def test_the_global_model_reaches_the_node() -> None:
 
 
 def test_hello_tells_the_partition_without_a_blob() -> None:
-    message = Message(RecordDict(), dst_node_id=10, message_type=HELLO)
+    message = Message(greeting(), dst_node_id=10, message_type=HELLO)
     reply = read_reply(make_client_app(small_config())(message, context_of(2)), blob=False)
     assert (reply.code, reply.facts.partition, reply.blob) == (Code.OK, 2, None)
 

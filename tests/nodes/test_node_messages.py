@@ -12,12 +12,14 @@ from nodes.codes import NODE_CODES, Code
 from nodes.messages import (
     BLOB_STYPE,
     DISTIL,
+    PROTOCOL,
     Facts,
     RefusedError,
     Task,
     Terms,
     admit,
     error_records,
+    greeting,
     local_error,
     read_reply,
     read_task,
@@ -64,8 +66,40 @@ def test_a_task_arrives_as_sent() -> None:
 )
 def test_a_strange_task_is_refused(records: RecordDict) -> None:
     with pytest.raises(RefusedError) as refused:
-        read_task(records)
+        read_task(spoken(records))
     assert refused.value.code is Code.BAD_TASK
+
+
+def spoken(records: RecordDict) -> RecordDict:
+    """The same from a peer that speaks our version of the protocol."""
+    return RecordDict({**greeting(), **records})
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        None,
+        MetricRecord({"version": [*PROTOCOL]}),
+        ConfigRecord({"version": [PROTOCOL[0] + 1, 0]}),
+        ConfigRecord({"version": [PROTOCOL[0], PROTOCOL[1] + 1]}),
+        ConfigRecord({"version": "1.0"}),
+        ConfigRecord({}),
+    ],
+)
+def test_another_version_of_the_protocol_is_refused_on_both_sides(
+    protocol: ConfigRecord | MetricRecord | None,
+) -> None:
+    task, answer = task_records(TASK, None), reply_records(FACTS, blob_of())
+    for records in (task, answer):
+        del records["fedbits.protocol"]
+        if protocol is not None:
+            records["fedbits.protocol"] = protocol
+    with pytest.raises(RefusedError) as refused:
+        read_task(task)
+    assert refused.value.code is Code.PROTOCOL
+    received = read_reply(reply(answer))
+    assert received.code is Code.PROTOCOL and received.blob is None
+    assert read_reply(reply(error_records(Code.PROTOCOL))).code is Code.PROTOCOL
 
 
 def test_a_reply_arrives_as_sent() -> None:
@@ -123,7 +157,7 @@ def bad_facts(**changes: object) -> RecordDict:
     ],
 )
 def test_a_strange_reply_is_a_code(records: RecordDict, code: Code) -> None:
-    assert read_reply(reply(records)).code is code
+    assert read_reply(reply(spoken(records))).code is code
 
 
 def test_a_sound_blob_is_admitted() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_nodes import FakeGrid, Handler, blob_of, digits
-from flwr.app import ArrayRecord, Error, Message
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 
 from fedbits.budget import Budget
 from fedbits.distilled_set import DistilledSet
@@ -13,7 +13,7 @@ from fedbits.evaluate import build_network, protocol
 from nodes import careful_grid, models
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
-from nodes.messages import Facts, Terms, error_records, read_task, reply_records
+from nodes.messages import PROTOCOL, Facts, Terms, error_records, read_task, reply_records
 from nodes.roster import Member
 from nodes.run_folder import REJECTED_BYTES, RunFolder
 from nodes.strategy import DistilledExchange, Exchange, Learned, Outcome
@@ -31,6 +31,12 @@ def send(blob: bytes) -> Handler:
     return lambda message: [Message(reply_records(facts, blob), reply_to=message)]
 
 
+def of_another_version(message: Message) -> list[Message]:
+    records = reply_records(Facts(), blob_of())
+    records["fedbits.protocol"] = ConfigRecord({"version": [PROTOCOL[0] + 1, 0]})
+    return [Message(records, reply_to=message)]
+
+
 def raise_in_server(message: Message) -> list[Message]:
     raise ValueError("cannot be inflated")
 
@@ -43,6 +49,7 @@ HOSTILE: dict[Code, Handler] = {
     Code.WRONG_TASK: send(blob_of("other")),
     Code.OUT_OF_MEMORY: lambda message: [Message(error_records(Code.OUT_OF_MEMORY), reply_to=message)],
     Code.MISSING: lambda message: [Message(reply_records(Facts()), reply_to=message)],
+    Code.PROTOCOL: of_another_version,
     Code.UNREADABLE: raise_in_server,
     Code.TIMEOUT: lambda message: [],
 }
