@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Fedbits
 
 from fedbits.data.beams import generate as making
 
@@ -18,7 +17,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making, "BATCH", 32)
 
 
-def test_beams_are_made_once_and_described(fedbits: Fedbits, tmp_path: Path) -> None:
+def test_beams_are_made_once_and_described(fedbits, tmp_path: Path) -> None:
     asked = ("data", "beams", "--sites", "canyon,plaza", "--samples", 64, "--data-root", tmp_path / "root")
     first = fedbits(*asked, "--out", "both.npz", "--json")
     assert first.code == 0, first.err
@@ -34,5 +33,5 @@ def test_beams_are_made_once_and_described(fedbits: Fedbits, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("wrong", [("--sites", "forest"), ("--samples", "12"), ("--out", "/")])
-def test_wrong_input(fedbits: Fedbits, wrong: tuple[str, str]) -> None:
+def test_wrong_input(fedbits, wrong: tuple[str, str]) -> None:
     assert fedbits("data", "beams", *wrong).is_one_sentence()
