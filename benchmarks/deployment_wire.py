@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any
 
 import record
 import tomli_w
-from deployed import CountingProxy, Hosts
+from deployed import ROOT, CountingProxy, Hosts
 
 from nodes.deploy import control as control_module
 from nodes.deploy.following import follow
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1024,1048576,104857600")
     parser.add_argument("--name", default="deployment_wire")
     words = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])  # where the apps are
     with tempfile.TemporaryDirectory(prefix="fb-") as folder, Hosts(Path(folder), ("alpha",)) as hosts:
         print(record.write(words.name, measure(hosts, words.sizes)))
 

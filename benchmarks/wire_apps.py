@@ -13,7 +13,8 @@ from flwr.serverapp import Grid, ServerApp
 
 PAUSE_SECONDS = 10.0  # between two blobs, so that counts can be told apart
 
-client, server = ClientApp(), ServerApp()
+client = ClientApp()
+server = ServerApp()
 
 
 @client.query("blob")
