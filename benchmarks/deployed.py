@@ -43,7 +43,8 @@ def free_port() -> int:
 
 def deploy(*words: str, log: Path, **options: Any) -> subprocess.Popen[str]:
     """``fedbits deploy WORDS`` as a process with a session of its own; what it says goes to ``log``."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     with log.open("a") as stream:
         return subprocess.Popen(
             [sys.executable, "-c", MAIN, "deploy", *words],
