@@ -24,7 +24,7 @@ def test_a_network_alone_says_what_it_is(fedbits, tmp_path):
     assert (facts["samples"], facts["labels"], facts["storage"]) == (0, "network", "none")
     shown = " ".join(fedbits("inspect", "net.fbits").out.split())
     assert "samples none: a network is all there is" in shown
-    assert "network mlp of width 3, 68 weights" in shown
+    assert "network mlp of width 3, 71 weights" in shown
     for command in ("show", "decode"):
         refused = fedbits(command, "net.fbits")
         assert refused.is_one_sentence() and "a network alone, and no samples" in refused.err
@@ -34,7 +34,7 @@ def test_a_network_alone_says_what_it_is(fedbits, tmp_path):
 
 def test_a_set_with_a_network_is_taken_by_every_command(fedbits, tmp_path):
     facts = json.loads(fedbits("inspect", "both.fbits", "--json").out)
-    assert facts["labels"] == "network" and facts["network"]["parameters"] == 68
+    assert facts["labels"] == "network" and facts["network"]["parameters"] == 71
     shown = " ".join(fedbits("inspect", "both.fbits").out.split())
     assert "views crops from 50%, turned by up to 15 degrees, mirrored, cutmix; temperature 1" in shown
     assert fedbits("show", "both.fbits").code == 0
