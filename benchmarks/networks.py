@@ -35,6 +35,7 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     recipe = recipes.get("network") if row == "network" else recipes.get(args.recipe, labels="network")
     changes = {"steps": args.labeller_steps, "temperature": args.temperature, "share": args.share}
     given = {name: value for name, value in changes.items() if value is not None}
+    given |= {"flipped": False} if args.no_mirror else {}
     return replace(recipe, labeller=replace(recipe.labelling, **given))
 
 
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, help="of the network in a hybrid")
     parser.add_argument("--temperature", type=float, help="of its labels")
     parser.add_argument("--labeller-steps", type=int, help="of the network's training")
+    parser.add_argument("--no-mirror", action="store_true", help="views are not mirrored")
     parser.add_argument("--steps", type=int, help="of students, in place of the protocol's")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

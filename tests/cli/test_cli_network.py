@@ -39,7 +39,7 @@ def test_a_set_with_a_network_is_taken_by_every_command(fedbits, tmp_path):
     assert "views crops from 50%, turned by up to 15 degrees, mirrored, cutmix; temperature 1" in shown
     assert fedbits("show", "both.fbits").code == 0
     assert fedbits("decode", "both.fbits", "--out", "a.npz").code == 0
-    assert np.load(tmp_path / "a.npz")["samples"].shape == (5, 1, 4, 4)
+    assert np.load(tmp_path / "a.npz")["samples"].shape == (4, 1, 4, 4)
 
 
 def test_distilling_and_testing_networks(fedbits, tmp_path):
