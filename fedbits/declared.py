@@ -344,7 +344,7 @@ class DeclaredNothing(Declared):
     coder = 0
 
     def facts(self, samples: int) -> dict[str, Any]:
-        return {"storage": "none"}
+        return {"storage": "none", "coder": "none"}
 
     def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
         """A stream, if there is one, is not read: it is the container's."""
