@@ -21,6 +21,7 @@ from fedbits.declared import declared
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError, CorruptError, LimitError, NotABlobError, TruncatedError, VersionError
 from fedbits.labels import SoftLabels
+from fedbits.labels.network.stored import DeclaredNetwork, write_network
 from fedbits.labels.stored import DeclaredLabels, write_labels
 from fedbits.parameterization.base import Part
 from fedbits.task_message import read_task as _read_task
@@ -43,7 +44,7 @@ class DecodeLimits:
         blob_bytes: of the whole blob.
         samples: of all classes.
         elements: numbers in all decoded samples, 4 bytes each; decoding takes at most 8 for each. And
-            eighths of the bytes that labels of their views take.
+            eighths of the bytes that labels of their views, or a network that labels them, take.
         parameters: of all networks that travel in the blob.
         work: in units of some 100 ns; see :func:`fedbits.coding.coding_work`.
     """
@@ -65,15 +66,16 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
 
     Raises:
         ConfigError: the set holds what no receiver takes: numbers that are not finite, a learning rate that
-            is not positive, or labels of views that cannot travel.
+            is not positive, labels of views that cannot travel, or nothing at all.
     """
     message = pb.DistilledSet()
     write_task(message, distilled.spec)
     counts = distilled.class_counts()
-    message.class_counts.extend(counts[:1] if len(set(counts)) == 1 else counts)
+    if len(distilled):
+        message.class_counts.extend(counts[:1] if len(set(counts)) == 1 else counts)
     _write_recipe(message, distilled.recipe)
     labels = [distilled.labels]
-    if per_class:
+    if per_class and len(distilled):
         labels = list(distilled.labels.split([count for count in counts if count]))
     writers = [RangeWriter() for _ in labels]
     distilled.parameterization.encode(message, list(zip(labels, writers, strict=True)), quick)
@@ -86,15 +88,23 @@ def encode(distilled: DistilledSet, quick: bool = False, per_class: bool = False
     return _HEADER.pack(MAGIC, VERSION, 0, len(body), _checksum(VERSION, 0, body)) + body
 
 
+def framing(spec: DataSpec, recipe: str) -> int:
+    """Bytes of a blob besides samples and labels: header, task and recipe."""
+    message = pb.DistilledSet()
+    write_task(message, spec)
+    _write_recipe(message, recipe)
+    return _HEADER.size + message.ByteSize()
+
+
 def decode(
     blob: bytes, limits: DecodeLimits = DecodeLimits(), classes: Collection[int] | None = None
 ) -> DistilledSet:
-    """The set that :func:`encode` was given; samples are bit-exact on every machine.
+    """The set that :func:`encode` was given; samples and weights of networks are the same on every machine.
 
     Args:
         classes: those wanted; the set then has no samples of any other, and no labels of views, which may
-            be mixed with views of others. Where each class was coded by itself, the others are not decoded,
-            and limits hold for what is.
+            be mixed with views of others (a network, which labels whatever views there are, stays). Where
+            each class was coded by itself, the others are not decoded, and limits hold for what is.
 
     Raises:
         FormatError: whatever is wrong with ``blob``; nothing else, whatever the bytes.
@@ -105,17 +115,18 @@ def decode(
     wanted = counts if classes is None else _only(counts, classes)
     wanted = counts if wanted == counts else wanted
     read = wanted if message.class_lengths else counts
-    labels = _declared_labels(message, spec, counts, wanted)
-    _check_limits(message, spec, read, limits, labels)
+    labels, network = _declared_labels(message, spec, counts, wanted), _declared_network(message, spec)
+    _check_limits(message, spec, read, limits, labels or network)
     soft, rate = _read_soft_labels(message, spec, counts, wanted), _read_learning_rate(message)
     views = labels.read(_labels(0, counts)) if labels else None
+    labeller = network.read() if network else None
     parts, recipe = _read_parts(message, counts, read), _read_recipe(message)
     kind, stored = declared(message, spec).parameterization, _stored(message)
-    del message, labels  # which takes as much memory as the blob
+    del message, labels, network  # which take as much memory as the blob
     parameterization = kind.decode(stored, spec, sum(read), parts)
     if read is not wanted:
         parameterization = parameterization.selected(_places(counts, wanted))
-    return DistilledSet(spec, parameterization, wanted, recipe, soft, rate, views)
+    return DistilledSet(spec, parameterization, wanted, recipe, soft, rate, views, labeller)
 
 
 def task(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DataSpec:
@@ -129,7 +140,8 @@ def task(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> DataSpec:
 
 def _stored(message: pb.DistilledSet) -> Any:
     """A copy of what ``message`` says of its parameterisation; a part of it would keep the whole alive."""
-    return copy.deepcopy(getattr(message, str(message.WhichOneof("parameterization"))))
+    kind = message.WhichOneof("parameterization")
+    return None if kind is None else copy.deepcopy(getattr(message, kind))
 
 
 def _write_teaching(message: pb.DistilledSet, distilled: DistilledSet) -> None:
@@ -140,6 +152,10 @@ def _write_teaching(message: pb.DistilledSet, distilled: DistilledSet) -> None:
         message.soft_labels.logits = distilled.soft_labels.to_bytes()
     if distilled.view_labels is not None:
         write_labels(message.view_labels, distilled.view_labels)
+    if distilled.network is not None:
+        write_network(message.network_labels, distilled.network)
+    elif not len(distilled):
+        raise ConfigError("the set holds neither samples nor a network: there is nothing to send")
     if distilled.learning_rate is not None:
         message.learning_rate = distilled.learning_rate
         if not (math.isfinite(message.learning_rate) and message.learning_rate > 0):
@@ -180,7 +196,7 @@ def ledger(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> Ledger:
     """
     message = _open(blob, DecodeLimits(blob_bytes=len(blob)))
     counts = _read_counts(message)
-    present = len(counts) - counts.count(0)
+    present = len(counts) - counts.count(0) or len(counts)  # a network alone knows all of them
     stored, spec = declared(message, _read_task(message)), _read_task(message)
 
     def parts() -> Iterator[Part]:
@@ -191,6 +207,8 @@ def ledger(blob: bytes, limits: DecodeLimits = DecodeLimits()) -> Ledger:
     message.ClearField("stream")
     bits["labels"] = _cleared(message, message, "class_counts") + _cleared(message, message, "soft_labels")
     bits["labels"] += _cleared(message, message, "view_labels")
+    if message.HasField("network_labels"):
+        bits["labelling network"] = _cleared(message, message, "network_labels")
     bits["side information"] = 8 * len(message.task_described.normalisation)
     bits["side information"] += _cleared(message, message, "learning_rate")
     if message.WhichOneof("task") == "task_described":
@@ -236,6 +254,8 @@ def _label_facts(message: pb.DistilledSet, spec: DataSpec, samples: int) -> dict
             "labels": "views",
             "view_labels": DeclaredLabels(message.view_labels, samples, spec.classes).facts(),
         }
+    if message.HasField("network_labels"):
+        return {"labels": "network", "network": DeclaredNetwork(message.network_labels, spec).facts()}
     return {"labels": "soft" if message.HasField("soft_labels") else "hard"}
 
 
@@ -277,12 +297,21 @@ def _cleared(message: pb.DistilledSet, holder: pb.DistilledSet | pb.Task, field:
 
 def _read_counts(message: pb.DistilledSet) -> list[int]:
     classes, given = _read_task(message).classes, len(message.class_counts)
+    if _is_alone(message):
+        if given:
+            raise CorruptError("the blob counts samples of classes, but stores none")
+        return [0] * classes
     if given not in (1, classes):  # before a list of them takes more memory than the blob
         raise CorruptError(f"the blob declares {given:,} class counts for {classes:,} classes")
     counts = list(message.class_counts) * (classes if given == 1 else 1)
     if sum(counts) == 0:
         raise CorruptError(f"the blob declares no sample of any of its {classes:,} classes")
     return counts
+
+
+def _is_alone(message: pb.DistilledSet) -> bool:
+    """Whether a network is all that there is."""
+    return message.HasField("network_labels") and message.WhichOneof("parameterization") is None
 
 
 def _only(counts: list[int], classes: Collection[int]) -> list[int]:
@@ -300,6 +329,8 @@ def _only(counts: list[int], classes: Collection[int]) -> list[int]:
 def _read_parts(message: pb.DistilledSet, counts: list[int], wanted: list[int]) -> Iterator[Part]:
     """Classes and coder of each stream of which samples are ``wanted``."""
     stream, given = message.stream, len(message.class_lengths)
+    if _is_alone(message):
+        return iter([])
     if not given:
         return iter([(_labels(0, counts), RangeReader(stream))])
     present = [label for label, count in enumerate(counts) if count]
@@ -339,7 +370,7 @@ def _check_limits(
     spec: DataSpec,
     counts: list[int],
     limits: DecodeLimits,
-    labels: DeclaredLabels | None = None,
+    labels: DeclaredLabels | DeclaredNetwork | None = None,
 ) -> None:
     """Refuse what takes more than ``limits`` to decode ``counts`` samples of each class, and ``labels``."""
     samples, per_class = sum(counts), bool(message.class_lengths)
@@ -380,3 +411,14 @@ def _declared_labels(
     labels = DeclaredLabels(message.view_labels, sum(counts), spec.classes)
     labels.check()
     return labels if wanted is counts else None
+
+
+def _declared_network(message: pb.DistilledSet, spec: DataSpec) -> DeclaredNetwork | None:
+    """The network that labels views, if there is one; it is checked."""
+    if not message.HasField("network_labels"):
+        return None
+    if message.HasField("soft_labels") or message.HasField("view_labels"):
+        raise CorruptError("the blob has both labels and a network that labels")
+    network = DeclaredNetwork(message.network_labels, spec)
+    network.check()
+    return network

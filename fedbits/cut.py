@@ -16,7 +16,8 @@ from fedbits.plan import evenly, largest_within
 def selected(distilled: DistilledSet, index: Tensor, counts: Sequence[int]) -> DistilledSet:
     """The samples at ``index``, in that order, of which ``counts`` are of each class; classes ascend.
 
-    Labels of views belong to a whole set, as views may be mixed with any sample of it: they are left out.
+    Labels of views belong to a whole set, as views may be mixed with any sample of it: they are left out. (A
+    network labels whatever views there are, and stays.)
     """
     soft = distilled.soft_labels
     return DistilledSet(
@@ -26,6 +27,7 @@ def selected(distilled: DistilledSet, index: Tensor, counts: Sequence[int]) -> D
         distilled.recipe,
         None if soft is None else soft.selected(index),
         distilled.learning_rate,
+        network=distilled.network,
     )
 
 

@@ -19,6 +19,7 @@ from fedbits.errors import CorruptError
 from fedbits.parameterization import (
     EpitomeParameterization,
     LatentParameterization,
+    NoSamples,
     Parameterization,
     epitome,
     floats,
@@ -46,6 +47,8 @@ def declared(message: pb.DistilledSet, spec: DataSpec) -> Declared:
         CorruptError: nothing that this fedbits knows.
     """
     kind = message.WhichOneof("parameterization")
+    if kind is None and message.HasField("network_labels"):
+        return DeclaredNothing(message.network_labels, spec)
     if kind not in _KINDS:
         raise CorruptError("the blob holds a parameterisation that this fedbits does not know")
     return _KINDS[kind](getattr(message, kind), spec)
@@ -330,6 +333,28 @@ class DeclaredLatent(_Synthesised):
     def payable(self, counts: list[int], per_class: bool) -> int:
         """As if all weights were 0: what others take to decode, their own bits pay for."""
         return self._cost.work(sum(counts), _streams(counts, per_class), zeros=True)
+
+
+class DeclaredNothing(Declared):
+    """No samples: the blob holds a network alone."""
+
+    parameterization = NoSamples
+    shape = (0, 0, 0)
+    levels = 0
+    coder = 0
+
+    def facts(self, samples: int) -> dict[str, Any]:
+        return {"storage": "none", "coder": "none"}
+
+    def shares(self, parts: Callable[[], Iterable[Part]], bits: int) -> dict[str, int]:
+        """A stream, if there is one, is not read: it is the container's."""
+        return {}
+
+    def elements(self, samples: int) -> int:
+        return 0
+
+    def work(self, counts: list[int], per_class: bool) -> int:
+        return 0
 
 
 def _streams(counts: list[int], per_class: bool) -> int:

@@ -13,8 +13,9 @@ from fedbits import checkpoint as checkpoints
 from fedbits.budget import Budget
 from fedbits.data.tensors import TensorData
 from fedbits.distilled_set import DistilledSet
-from fedbits.errors import DataError
+from fedbits.errors import BudgetError, DataError
 from fedbits.fit import check_budget, fit
+from fedbits.labelling import check_share, labelled, network_alone
 from fedbits.labels import CodecConfig
 from fedbits.labels.fitting import compress
 from fedbits.labels.teaching import TeachingConfig
@@ -53,13 +54,15 @@ def distill(
 
     Raises:
         DataError: ``data`` is empty.
-        BudgetError: the budget is too small for one sample of each class.
+        BudgetError: the budget is too small for one sample of each class, or for a network that labels.
         ConfigError: the checkpoint is missing, damaged or of other settings.
     """
     if not len(data):
         raise DataError(f"there are no samples of {data.spec.name} to distil: give at least one")
-    teacher = _teacher(data, recipe, extractor, seed, device, progress)
+    if recipe.storage == "none":
+        return _alone(data, recipe, budget, seed, device, progress)
     limit, room = _limits(data, recipe, budget)
+    teacher = _teacher(data, recipe, extractor, seed, device, progress)
     candidates = _candidates(data, recipe, seed, teacher)
     distilled = start(candidates, make_plan(candidates, recipe, room), recipe)
     starting = copy.deepcopy(distilled)
@@ -74,6 +77,9 @@ def distill(
         optimise(run, progress, checkpoint, settings, resume)
     if room is not None:
         distilled = fit(distilled, starting, candidates, room, may_grow=recipe.ipc is None)
+    if recipe.labels == "network":
+        own = derive_seed(seed, "labelling")
+        return labelled(distilled, data, recipe.labelling, limit, seed=own, device=device, progress=progress)
     if recipe.labels != "views" or recipe.teaching is None or teacher is None:
         return distilled
     return _taught(distilled, teacher, recipe.teaching, limit, seed, progress)
@@ -100,9 +106,30 @@ def _limits(data: TensorData, recipe: Recipe, budget: Budget | None) -> tuple[in
         return None, None
     present = sum(count > 0 for count in data.class_counts())
     limit = budget.bytes(data.spec, present, None if recipe.ipc is None else recipe.ipc * present)
+    if recipe.labels == "network":
+        check_share(data.spec, recipe.labelling, limit)
+        return limit, round(limit * (1 - recipe.labelling.share))
     if recipe.teaching is None or recipe.labels != "views":
         return limit, limit
     return limit, round(limit * (1 - recipe.teaching.share))
+
+
+def _alone(
+    data: TensorData,
+    recipe: Recipe,
+    budget: Budget | None,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress,
+) -> DistilledSet:
+    """A network, and no samples."""
+    if budget is None:
+        raise BudgetError(f"recipe {recipe.name!r} has no samples to go by: give a budget such as 1KiB/class")
+    limit = budget.bytes(data.spec, sum(count > 0 for count in data.class_counts()))
+    own = derive_seed(seed, "labelling")
+    return network_alone(
+        data, recipe.labelling, limit, recipe.name, seed=own, device=device, progress=progress
+    )
 
 
 def _candidates(data: TensorData, recipe: Recipe, seed: int, teacher: nn.Module | None) -> Candidates:

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Batch, Lesson
-from fedbits.labels import SoftLabels, ViewLabels
-from fedbits.parameterization import Parameterization
+from fedbits.labels import NetworkLabels, SoftLabels, ViewLabels
+from fedbits.parameterization import NoSamples, Parameterization
 
 _CHUNK = 1 << 18  # numbers that are denormalised at once
 
@@ -26,6 +26,8 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         labels: the class of each sample, ``[n]`` int64, ascending.
         soft_labels: what networks learn for each sample, where that is more than its class.
         view_labels: what networks learn for each view of each sample, in place of both.
+        network: what labels any view of any sample, in place of all three; or, of a set without samples, all
+            that there is.
         learning_rate: learned with the samples, to train on them (trajectory matching), or None.
     """
 
@@ -38,6 +40,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         soft_labels: SoftLabels | None = None,
         learning_rate: float | None = None,
         view_labels: ViewLabels | None = None,
+        network: NetworkLabels | None = None,
     ) -> None:
         if sum(class_counts) != len(parameterization) or len(class_counts) != spec.classes:
             raise ValueError(f"class counts {class_counts} do not fit {len(parameterization)} samples")
@@ -45,12 +48,18 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             raise ValueError(f"{len(soft_labels)} soft labels do not fit {len(parameterization)} samples")
         if view_labels is not None and (soft_labels is not None or view_labels.codec.classes != spec.classes):
             raise ValueError("labels of views are of other classes, or stand beside labels of samples")
+        if network is not None:
+            if soft_labels is not None or view_labels is not None:
+                raise ValueError("a network that labels views stands beside other labels")
+            if not network.fits(spec):
+                raise ValueError("the network that labels views is of another task")
         self.spec = spec
         self.parameterization = parameterization.eval()
         self.recipe = recipe
         self.soft_labels = soft_labels
         self.learning_rate = learning_rate
         self.view_labels = view_labels
+        self.network = network
         self._class_counts = list(class_counts)
         self.labels = torch.repeat_interleave(torch.arange(spec.classes), torch.tensor(class_counts))
         if view_labels is not None and not torch.equal(view_labels.classes, self.labels):
@@ -84,16 +93,19 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             return Batch(self.samples, self.labels)
         return Batch(self.samples[index], self.labels[index])
 
-    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+    def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
         """What a network learns in ``epoch`` of the samples ``index`` ``[b]``: views, if they have labels."""
-        if self.view_labels is None:
+        labels = self.view_labels or self.network
+        if labels is None:
             return Lesson.plain(self.batch(index).samples, self.targets[index])
-        return Lesson(
-            self.view_labels.views.make(lambda chosen: self.samples[chosen], epoch, index),
-            self.view_labels.targets(epoch, index),
-            torch.ones(len(index), dtype=torch.bool),
-            torch.full((len(index),), self.view_labels.temperature),
-        )
+        if isinstance(labels, NetworkLabels):  # which labels where the network that learns them is
+            views = labels.views(len(self)).make(lambda places: self.samples[places].to(device), epoch, index)
+            targets = labels.probabilities(views)
+        else:
+            views = labels.views.make(lambda places: self.samples[places], epoch, index)
+            targets = labels.targets(epoch, index)
+        viewed = torch.ones(len(index), dtype=torch.bool)
+        return Lesson(views, targets, viewed, torch.full((len(index),), labels.temperature))
 
     def raw(self) -> Tensor:
         """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""
@@ -117,6 +129,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             self.soft_labels,
             self.learning_rate,
             self.view_labels,
+            self.network,
         )
 
     def bare(self) -> DistilledSet:
@@ -140,10 +153,28 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             view_labels=view_labels,
         )
 
+    def labelled(self, network: NetworkLabels) -> DistilledSet:
+        """The same samples with a network that labels their views, in place of what they had."""
+        return DistilledSet(
+            self.spec,
+            self.parameterization,
+            self._class_counts,
+            self.recipe,
+            learning_rate=self.learning_rate,
+            network=network,
+        )
+
+    @classmethod
+    def alone(cls, spec: DataSpec, network: NetworkLabels, recipe: str = "") -> DistilledSet:
+        """A network, and no samples."""
+        return cls(spec, NoSamples(spec), [0] * spec.classes, recipe, network=network)
+
     def describe(self) -> dict[str, Any]:
         """JSON-able facts for people."""
         facts = {"recipe": self.recipe, "samples": len(self), **self.parameterization.describe()}
         facts["labels"] = "hard" if self.soft_labels is None else "soft"
         if self.view_labels is not None:
             facts["labels"] = "views"
+        if self.network is not None:
+            facts["labels"] = "network"
         return facts

@@ -122,7 +122,10 @@ def evaluate(
     """
     check_task(data, test)
     if not len(data) or not len(test):
-        raise DataError(f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples")
+        raise DataError(
+            f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples"
+            + ("" if len(data) else ": nothing can be trained on it, not even if it holds a network")
+        )
     started = time.monotonic()
     accuracies = []
     for repeat in range(repeats):
@@ -229,7 +232,7 @@ def _lesson(data: Labelled, protocol: Protocol, seed: int, step: int, device: to
     per_epoch = -(-len(data) // size)
     epoch, position = divmod(step, per_epoch)
     order = torch.randperm(len(data), generator=torch_stream(seed, "order", epoch))
-    lesson = data.lesson(order[position * size : (position + 1) * size], epoch).to(device)
+    lesson = data.lesson(order[position * size : (position + 1) * size], epoch, device).to(device)
     augmented = protocol.augmented and data.spec.pictures
     if not augmented or bool(lesson.viewed.all()):
         return lesson

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from fedbits.errors import ConfigError
+from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.teaching import TeachingConfig
 from fedbits.matching import (
     BilevelConfig,
@@ -25,9 +26,9 @@ from fedbits.quantization import QuantizerConfig
 from fedbits.selection import SELECTIONS, Selection
 
 FLOAT_BITS = 32
-Labels = Literal["hard", "soft", "views"]
+Labels = Literal["hard", "soft", "views", "network"]
 Source = Literal["samples", "mosaics"]
-Storage = Literal["pixel", "epitome", "latent"]
+Storage = Literal["pixel", "epitome", "latent", "none"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,15 @@ class Recipe:
             λ); of an epitome, weight of the magnitudes of its coefficients (SPEED's λ).
         objective: what the optimisation matches.
         optimizer: how samples move.
-        labels: ``hard`` classes, ``soft`` labels learned with the samples, or a teacher's labels of ``views``
-            of them.
+        labels: ``hard`` classes, ``soft`` labels learned with the samples, a teacher's labels of ``views`` of
+            them, or a small ``network`` that travels with them and labels their views.
         source: what a set starts from: real ``samples``, or ``mosaics`` of crops that the teacher chooses
             (RDED), in place of ``selection``.
         teaching: settings of the teacher, and of labels of views.
+        labeller: settings of the network that labels; None stands for its defaults.
         storage: what samples are stored as: ``pixel`` values, sparse codes over an ``epitome`` (SPEED), or
-            ``latent`` grids of which a small network makes samples (RUO).
+            ``latent`` grids of which a small network makes samples (RUO). Or ``none`` at all: the network
+            that would label them is all that is sent.
         epitome, latent: settings of the two latter; None leaves them to the planner.
         overfill: samples are chosen to take this many times the budget at the start; optimisation makes
             them richer, and the rate term of the loss keeps them to the budget.
@@ -102,6 +105,7 @@ class Recipe:
     labels: Labels = "hard"
     source: Source = "samples"
     teaching: TeachingConfig | None = None
+    labeller: LabellerConfig | None = None
     overfill: float = 1.0
     ipc: int | None = None
     bits: int | None = None
@@ -133,6 +137,27 @@ class Recipe:
                 f"unknown selection {self.selection!r}: expected one of {', '.join(SELECTIONS)}"
             )
         self._check_teaching()
+        self._check_labeller()
+
+    @property
+    def labelling(self) -> LabellerConfig:
+        """Settings of the network that labels."""
+        return self.labeller or LabellerConfig()
+
+    def _check_labeller(self) -> None:
+        if self.labeller is not None and self.labels != "network":
+            raise ConfigError(
+                f"there is a [labeller], but labels is {self.labels!r}: give labels = 'network'"
+            )
+        if self.storage != "none":
+            return
+        if self.labels != "network":
+            raise ConfigError(
+                f"storage is 'none' and labels is {self.labels!r}: a network is all there can be"
+            )
+        for name in ("steps", "ipc"):
+            if getattr(self, name):
+                raise ConfigError(f"{name} is {getattr(self, name)}: it shapes samples, but there are none")
 
     def _check_teaching(self) -> None:
         for name, choices in (("labels", get_args(Labels)), ("source", get_args(Source))):
@@ -202,6 +227,9 @@ _DATM = TrajectoryConfig(
     threshold=1.0,
 )
 
+# A network that is to know samples as they are, not views of degraded ones.
+_ALONE = LabellerConfig(least_area=1.0, rotation=0, flipped=False, mix="none")
+
 _RECIPES = (
     Recipe(
         "quadd",
@@ -266,6 +294,13 @@ _RECIPES = (
         labels="views",
         teaching=TeachingConfig(),
         overfill=0.95,
+    ),
+    Recipe(
+        "network",
+        "no samples, but a small network that knows the task: what any set has to be compared with",
+        storage="none",
+        labels="network",
+        labeller=_ALONE,
     ),
     Recipe(
         "quadd-cf",

@@ -53,7 +53,7 @@ class ViewedData:
     def batch(self, index: Tensor | None = None) -> Batch:
         return self.data.batch(index)
 
-    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+    def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
         views = Views(replace(self.config, epochs=(1 << 32) - 1), len(self))
         share = views.shares(epoch, index)[:, None]
         own, other = (self._certain(places) for places in (index, views.partners(epoch, index)))

@@ -43,6 +43,7 @@ def assert_reads_the_same(blob: bytes, received: DistilledSet | None = None) -> 
         assert read.logits is not None
         assert read.logits.astype(np.float32).tolist() == received.soft_labels.logits.tolist()
     assert_same_view_labels(read, received)
+    assert_same_network(read, received)
     assert_same_task(read.task, received)
 
 
@@ -67,6 +68,32 @@ def assert_same_view_labels(read: reader.Decoded, received: DistilledSet) -> Non
         for i, view, label in zip(chosen.tolist(), views.numpy(), labels.numpy(), strict=True):
             assert np.allclose(theirs.view(read.samples, epoch, i), view, rtol=0, atol=1e-4 * size)
             assert np.allclose(theirs.label(read.tensors, read.table[epoch, i].tolist()), label, atol=1e-5)
+
+
+def assert_same_network(read: reader.Decoded, received: DistilledSet) -> None:
+    """Tensors in every bit; some views and their labels (without samples, of noise) but for rounding."""
+    theirs, ours = read.labeller, received.network
+    if theirs is None or ours is None:
+        assert theirs is None and ours is None
+        return
+    assert [f - 16 for _, f in theirs.tensors] == [tensor.fraction_bits for tensor in ours.tensors]
+    for (values, _), tensor in zip(theirs.tensors, ours.tensors, strict=True):
+        assert np.array_equal(values, tensor.values)
+    assert (theirs.temperature or 16) / 16 == ours.temperature
+    if not len(received):
+        noise = np.random.default_rng(0).standard_normal((3, *received.spec.shape)).astype(np.float32)
+        for view, label in zip(noise, ours.probabilities(torch.from_numpy(noise)).numpy(), strict=True):
+            assert np.allclose(theirs.label(view), label, atol=1e-4)
+        return
+    views, chosen = theirs.views(read.counts), torch.arange(len(received))[:: max(1, len(received) // 3)]
+    size = max(1.0, float(received.samples.abs().max()))
+    for epoch in (0, 12_345):
+        lesson = received.lesson(chosen, epoch)
+        for i, view, label in zip(
+            chosen.tolist(), lesson.samples.numpy(), lesson.targets.numpy(), strict=True
+        ):
+            assert np.allclose(views.view(read.samples, epoch, i), view, rtol=0, atol=1e-4 * size)
+            assert np.allclose(theirs.label(view), label, atol=1e-4)
 
 
 def assert_same_task(task: reader.Task, received: DistilledSet) -> None:

@@ -72,6 +72,8 @@ def tiny_recipe(name: str, **settings: Any) -> recipes.Recipe:
         settings = {"epitome": replace(recipe.epitome, **TINY_EPITOME), "ipc": 2, **settings}
     if recipe.teaching is not None:
         settings = {"teaching": TINY_TEACHING, **settings}
+    if recipe.labeller is not None:
+        settings = {"labeller": replace(recipe.labeller, steps=3, batch=8), **settings}
     settings = {"steps": 3 if recipe.steps else 0, "objective": _tiny(recipe.objective), **settings}
     return recipes.get(name, **settings)
 

@@ -121,7 +121,7 @@ class Recorded:
     def batch(self, index: torch.Tensor | None = None) -> Batch:
         return self._data.batch(index)
 
-    def lesson(self, index: torch.Tensor, epoch: int) -> Lesson:
+    def lesson(self, index: torch.Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
         self.asked.append(index.tolist())
         return self._data.lesson(index, epoch)._replace(targets=self.targets[index])
 

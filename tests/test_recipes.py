@@ -38,7 +38,7 @@ def test_given_fields_replace() -> None:
         ("quadd", {"penalty": -0.1}, "penalty is -0.1: expected 0 or more"),
         ("quadd", {"overfill": 0.0}, "overfill is 0.0: expected more than 0"),
         ("quadd", {"selection": "best"}, "unknown selection 'best': expected one of random, herding"),
-        ("quadd", {"labels": "fuzzy"}, "labels is 'fuzzy': expected hard, soft or views"),
+        ("quadd", {"labels": "fuzzy"}, "labels is 'fuzzy': expected hard, soft, views or network"),
         ("dm", {"factor": 2}, "factor is 2: float32 numbers are stored at full size, give 1"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbits.cli.common import print_table, read_file, size_text
-from fedbits.errors import FedbitsError, FormatError
+from fedbits.errors import ConfigError, FedbitsError, FormatError
 
 if TYPE_CHECKING:
     from fedbits.distilled_set import DistilledSet
@@ -51,18 +51,22 @@ def sha256(blob: bytes) -> str:
 
 def fact_rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The header's facts in words, for a table."""
-    counts = [count for count in facts["class_counts"] if count]
+    counts = [count for count in facts["class_counts"] if count] or [0]
     span = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     absent = facts["classes"] - len(counts)
     each = f"{span} of each class" + (f"; {absent} classes have none" if absent else "")
+    samples = f"{facts['samples']:,}, {each}" if facts["samples"] else "none: a network is all there is"
     shape = " x ".join(str(side) for side in facts["shape"])
     alone = ", each class by itself" if facts["per_class"] else ""
     rows = {
         "data set": f"{facts['dataset']}, samples of {shape}, {facts['classes']} classes",
         "recipe": facts["recipe"] or "(unnamed)",
-        "samples": f"{facts['samples']:,}, {each}" + (", soft labels" if facts["labels"] == "soft" else ""),
+        "samples": samples + (", soft labels" if facts["labels"] == "soft" else ""),
         **(view_rows(facts["view_labels"]) if facts["labels"] == "views" else {}),
-        "values": f"{_form(facts)}, coder {facts['coder']}{alone}",
+        **(network_rows(facts["network"]) if facts["labels"] == "network" else {}),
+        **(
+            {"values": f"{_form(facts)}, coder {facts['coder']}{alone}"} if facts["storage"] != "none" else {}
+        ),
         "size": f"{size_text(facts['bytes'])}, {facts['bits_per_class']:,.0f} bits a class",
     }
     if facts["storage"] == "epitome":
@@ -80,6 +84,24 @@ def view_rows(facts: Mapping[str, Any]) -> dict[str, str]:
         "views": f"{facts['epochs']:,} of each sample, crops from {facts['least_area']:.0%}{mixed}",
         "labels": facts["codec"] + f" ({size})" * bool(size) + f", temperature {facts['temperature']:g}",
     }
+
+
+def network_rows(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the network is that labels views, in words."""
+    mixed = "" if facts["mix"] == "none" else f", {facts['mix']}"
+    turned = f", turned by up to {facts['rotation']} degrees" if facts["rotation"] else ""
+    mirrored = ", mirrored" if facts["mirrored"] else ""
+    crops = f"crops from {facts['least_area']:.0%}" if facts["least_area"] < 1 else "not cropped"
+    return {
+        "network": f"{facts['kind']} of width {facts['width']}, {facts['parameters']:,} weights",
+        "views": f"{crops}{turned}{mirrored}{mixed}; temperature {facts['temperature']:g}",
+    }
+
+
+def refuse_alone(path: Path, distilled: DistilledSet, instead: str) -> None:
+    """Raise :class:`ConfigError` where a blob holds a network and no samples, and say what to do instead."""
+    if not len(distilled):
+        raise ConfigError(f"{path} holds a network alone, and no samples: {instead}")
 
 
 def _form(facts: Mapping[str, Any]) -> str:

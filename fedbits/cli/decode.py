@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedbits.cli.blobs import decode_file
+from fedbits.cli.blobs import decode_file, refuse_alone
 from fedbits.cli.common import BlobArgument, JsonOption, check_output, guard, print_json
 from fedbits.errors import ConfigError
 
@@ -48,6 +48,9 @@ def decode(
     with guard():
         out = out or blob.with_suffix(".npz")
         distilled = decode_file(blob, None if classes is None else _numbers(classes))
+        refuse_alone(
+            blob, distilled, "there is nothing to write; 'fedbits evaluate' tests the network itself"
+        )
         check_output(out, blob)
         import numpy as np
 

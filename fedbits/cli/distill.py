@@ -42,6 +42,8 @@ EXAMPLES = """Examples:
 
   fedbits distill --data digits --ipc 10 --bits 2 --quantizer apot    (as many bytes as it takes)
 
+  fedbits distill --data digits --budget 2KiB --recipe random --labels network    (labels every view of them)
+
   fedbits distill --data digits --budget 1KiB --recipe my.toml    (begin with: fedbits recipe quadd > my.toml)
 
 An interrupted run goes on where its last checkpoint is: the same command again, with --resume."""
@@ -107,6 +109,13 @@ FactorOption = Annotated[
     int | None,
     typer.Option(help="Store 1, 2, 4 or 8 times smaller a side; chosen when left out.", show_default=False),
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="hard, soft, views or network: what is learnt of samples; the recipe's own when left out.",
+        show_default=False,
+    ),
+]
 StepsOption = Annotated[
     int | None,
     typer.Option(help="Optimisation steps; the recipe's own when left out.", show_default=False),
@@ -125,6 +134,7 @@ def distill(
     bits: BitsOption = None,
     quantizer: QuantizerOption = None,
     factor: FactorOption = None,
+    labels: LabelsOption = None,
     steps: StepsOption = None,
     out: OutOption = Path("set.fbits"),
     resume: ResumeOption = False,
@@ -144,7 +154,7 @@ def distill(
         from fedbits.device import pick
 
         limit = Budget.parse(budget) if budget is not None else None
-        plan = recipe_toml.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps)
+        plan = recipe_toml.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps, labels=labels)
         plan = recipe_toml.requantized(plan, quantizer)
         if limit is None and plan.ipc is None:
             raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
@@ -179,7 +189,7 @@ def _distill(
     blob = container.encode(distilled)
     write_atomic(output.path, blob)
     output.checkpoint.unlink(missing_ok=True)
-    present = sum(count > 0 for count in distilled.class_counts())
+    present = sum(count > 0 for count in train.class_counts())
     limit = budget.bytes(train.spec, present, len(distilled)) if budget else None
     return {
         **container.inspect(blob),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbits.cli.blobs import decode_file
+from fedbits.cli.blobs import decode_file, refuse_alone
 from fedbits.cli.common import (
     DataOption,
     DataRootOption,
@@ -25,6 +25,8 @@ from fedbits.cli.common import (
 from fedbits.errors import ConfigError, MismatchError
 
 if TYPE_CHECKING:
+    import torch
+
     from fedbits.data import DataSet, Labelled
     from fedbits.distilled_set import DistilledSet
     from fedbits.evaluate import Evaluation, Protocol
@@ -86,7 +88,10 @@ def evaluate(
     download: DownloadOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train fresh networks on blobs (several: their union) and print their accuracy on the test data."""
+    """Train fresh networks on blobs (several: their union) and print their accuracy on the test data.
+
+    A blob that holds a network and no samples is tested itself.
+    """
     with guard():
         if bool(blobs) == whole:
             raise ConfigError("give either blobs to train on or --whole, one of the two")
@@ -98,6 +103,9 @@ def evaluate(
         where = pick(device)
         sets = [decode_file(path) for path in blobs or []]
         real = data_sets.load(data, data_root, download)
+        if len(sets) == 1 and not len(sets[0]):
+            _evaluate_network((blobs or [])[0], sets[0], real, data, where, as_json)
+            return
         chosen = real.train if whole else _union(real, blobs or [], sets)
         hows = [evaluation.settled(how, real.spec) for how in hows]
         with terminal_progress() as progress:
@@ -114,6 +122,27 @@ def evaluate(
         else:
             source = f"all of {data}" if whole else " and ".join(names)
             _print(f"{len(chosen):,} samples, {source}", hows, results)
+
+
+def _evaluate_network(
+    path: Path, alone: DistilledSet, real: DataSet, data: str, device: torch.device, as_json: bool
+) -> None:
+    """The accuracy of a network that is all that a blob holds; nothing is trained."""
+    from fedbits.evaluate import accuracy, check_task
+
+    assert alone.network is not None
+    try:
+        check_task(alone, real.test)
+    except MismatchError as error:
+        raise MismatchError(f"{path}: {error}") from error
+    found = accuracy(alone.network.on(device), real.test)
+    if as_json:
+        facts = {"data": data, "blobs": [str(path)], "samples": 0, "network_accuracy": found}
+        print_json({**facts, "parameters": alone.network.parameters, "device": str(device)})
+        return
+    network = f"{alone.network.form.kind} of width {alone.network.form.width}"
+    rows = {"network": f"{network}, {alone.network.parameters:,} weights, from {path}; nothing was trained"}
+    print_table("Accuracy on the test data", {**rows, "accuracy": f"{100 * found:.2f} %"})
 
 
 def _protocols(protocol: Protocol, listed: str | None) -> list[Protocol]:
@@ -136,6 +165,7 @@ def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> Labell
     from fedbits.evaluate import check_task
 
     for path, part in zip(paths, sets, strict=True):
+        refuse_alone(path, part, "nothing can be trained on it; evaluate it by itself")
         try:
             check_task(part, real.test)
         except MismatchError as error:

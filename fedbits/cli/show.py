@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedbits.cli.blobs import decode_file
+from fedbits.cli.blobs import decode_file, refuse_alone
 from fedbits.cli.common import BlobArgument, JsonOption, check_output, guard, print_json
 
 EXAMPLES = """Examples:
@@ -43,6 +43,7 @@ def show(
     with guard():
         out = out or blob.with_suffix(".png")
         distilled = decode_file(blob)
+        refuse_alone(blob, distilled, "there is nothing to draw; 'fedbits inspect' says what it is")
         check_output(out, blob)
         from fedbits.files import write_atomic
         from fedbits.sheet import draw

@@ -69,8 +69,11 @@ class Labelled(Protocol):
         """The samples at ``index`` (all when left out), normalised."""
         ...
 
-    def lesson(self, index: Tensor, epoch: int) -> Lesson:
-        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``."""
+    def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
+        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``.
+
+        ``device`` is where it learns: what takes work to make is made there, anything else stays where it is.
+        """
         ...
 
 
@@ -108,7 +111,7 @@ class TensorData:
             return Batch(self.spec.normalise(self.samples), self.labels)
         return Batch(self.spec.normalise(self.samples[index]), self.labels[index])
 
-    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+    def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
         return Lesson.plain(*self.batch(index))
 
     def subset(self, index: Tensor) -> TensorData:

@@ -48,7 +48,7 @@ class Union:
         samples, labels = self._all
         return Batch(samples, labels) if index is None else Batch(samples[index], labels[index])
 
-    def lesson(self, index: Tensor, epoch: int) -> Lesson:
+    def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
         """Of each set its own; classes become probabilities where any set has such."""
         starts = torch.tensor([0, *accumulate(len(part) for part in self.sets)])
         places, lessons = [], []
@@ -56,7 +56,7 @@ class Union:
             here = torch.nonzero((index >= first) & (index < last)).flatten()
             if len(here):
                 places.append(here)
-                lessons.append(part.lesson(index[here] - first, epoch))
+                lessons.append(part.lesson(index[here] - first, epoch, device).to(device))
         if any(lesson.targets.dim() == 2 for lesson in lessons):
             lessons = [
                 lesson._replace(targets=_probabilities(lesson.targets, self.spec.classes))

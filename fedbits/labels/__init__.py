@@ -2,8 +2,19 @@
 
 from fedbits.labels.codec import CodecConfig, LabelCodec
 from fedbits.labels.codecs import CODECS
+from fedbits.labels.network.labeller import NetworkLabels
 from fedbits.labels.soft import SoftLabels
 from fedbits.labels.view_labels import ViewLabels
 from fedbits.labels.views import MIXES, Views, ViewsConfig
 
-__all__ = ["CODECS", "MIXES", "CodecConfig", "LabelCodec", "SoftLabels", "ViewLabels", "Views", "ViewsConfig"]
+__all__ = [
+    "CODECS",
+    "MIXES",
+    "CodecConfig",
+    "LabelCodec",
+    "NetworkLabels",
+    "SoftLabels",
+    "ViewLabels",
+    "Views",
+    "ViewsConfig",
+]

@@ -4,6 +4,7 @@ from fedbits.parameterization.base import Parameterization
 from fedbits.parameterization.epitome import EpitomeConfig, EpitomeParameterization
 from fedbits.parameterization.floats import FloatParameterization
 from fedbits.parameterization.latent import LatentConfig, LatentParameterization
+from fedbits.parameterization.none import NoSamples
 from fedbits.parameterization.pixel import PixelConfig, PixelParameterization
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FloatParameterization",
     "LatentConfig",
     "LatentParameterization",
+    "NoSamples",
     "Parameterization",
     "PixelConfig",
     "PixelParameterization",

@@ -90,6 +90,13 @@ class Parameterization(nn.Module, ABC):
         ``order`` is a permutation after which classes ascend.
         """
 
+    def degraded(self, samples: Tensor) -> Tensor:
+        """Other normalised ``samples`` as a receiver would have them, were they stored as these are.
+
+        Where that takes fitting, they are left as they are.
+        """
+        return samples
+
     @abstractmethod
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameters by part, each with its own multiple of ``learning_rate``, for an optimiser."""

@@ -376,6 +376,10 @@ class PixelParameterization(Parameterization):
         added = added if self.transform == "none" else dct.forward(added)
         return self._like(torch.cat([self._on_grid(), added.to(self.stored.device)])[order])
 
+    def degraded(self, samples: Tensor) -> Tensor:
+        added = shrink(samples, self.spec, self.factor)
+        return self._like(added if self.transform == "none" else dct.forward(added)).eval()()
+
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         return [
             {"params": [self.stored], "lr": learning_rate},

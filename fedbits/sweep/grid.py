@@ -164,6 +164,11 @@ class SweepConfig:
             self.bits,
         )
         points = []
+        for recipe in self.recipes:
+            if recipe.storage == "none":
+                raise ConfigError(
+                    f"recipe {recipe.name!r} makes no samples to train on: leave it out of a sweep"
+                )
         for budget, recipe, quantizer, ipc, factor, bits in grid:
             if self.steps is not None and recipe.steps:
                 recipe = replace(recipe, steps=self.steps)

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DistilledSet(_message.Message):
-    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "epitome", "latent", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate", "view_labels")
+    __slots__ = ("known_task", "task_described", "class_counts", "pixel", "floats", "epitome", "latent", "stream", "recipe_number", "recipe_name", "class_lengths", "soft_labels", "learning_rate", "view_labels", "network_labels")
     KNOWN_TASK_FIELD_NUMBER: _ClassVar[int]
     TASK_DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class DistilledSet(_message.Message):
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     VIEW_LABELS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_LABELS_FIELD_NUMBER: _ClassVar[int]
     known_task: int
     task_described: Task
     class_counts: _containers.RepeatedScalarFieldContainer[int]
@@ -35,7 +36,8 @@ class DistilledSet(_message.Message):
     soft_labels: SoftLabels
     learning_rate: float
     view_labels: ViewLabels
-    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., epitome: _Optional[_Union[Epitome, _Mapping]] = ..., latent: _Optional[_Union[Latent, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ..., view_labels: _Optional[_Union[ViewLabels, _Mapping]] = ...) -> None: ...
+    network_labels: NetworkLabels
+    def __init__(self, known_task: _Optional[int] = ..., task_described: _Optional[_Union[Task, _Mapping]] = ..., class_counts: _Optional[_Iterable[int]] = ..., pixel: _Optional[_Union[Pixel, _Mapping]] = ..., floats: _Optional[_Union[Floats, _Mapping]] = ..., epitome: _Optional[_Union[Epitome, _Mapping]] = ..., latent: _Optional[_Union[Latent, _Mapping]] = ..., stream: _Optional[bytes] = ..., recipe_number: _Optional[int] = ..., recipe_name: _Optional[str] = ..., class_lengths: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., learning_rate: _Optional[float] = ..., view_labels: _Optional[_Union[ViewLabels, _Mapping]] = ..., network_labels: _Optional[_Union[NetworkLabels, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("name", "shape", "classes", "normalisation", "floating", "scales", "offsets")
@@ -92,6 +94,28 @@ class ViewLabels(_message.Message):
     counted: bool
     stream: bytes
     def __init__(self, epochs: _Optional[int] = ..., seed: _Optional[int] = ..., cropped: _Optional[int] = ..., rotation: _Optional[int] = ..., mirrored: bool = ..., mix: _Optional[int] = ..., temperature: _Optional[int] = ..., codec: _Optional[int] = ..., width: _Optional[int] = ..., segment: _Optional[int] = ..., levels: _Optional[int] = ..., tensors: _Optional[bytes] = ..., counted: bool = ..., stream: _Optional[bytes] = ...) -> None: ...
+
+class NetworkLabels(_message.Message):
+    __slots__ = ("kind", "width", "tensors", "seed", "cropped", "rotation", "mirrored", "mix", "temperature")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    CROPPED_FIELD_NUMBER: _ClassVar[int]
+    ROTATION_FIELD_NUMBER: _ClassVar[int]
+    MIRRORED_FIELD_NUMBER: _ClassVar[int]
+    MIX_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    kind: int
+    width: int
+    tensors: bytes
+    seed: int
+    cropped: int
+    rotation: int
+    mirrored: bool
+    mix: int
+    temperature: int
+    def __init__(self, kind: _Optional[int] = ..., width: _Optional[int] = ..., tensors: _Optional[bytes] = ..., seed: _Optional[int] = ..., cropped: _Optional[int] = ..., rotation: _Optional[int] = ..., mirrored: bool = ..., mix: _Optional[int] = ..., temperature: _Optional[int] = ...) -> None: ...
 
 class Floats(_message.Message):
     __slots__ = ()

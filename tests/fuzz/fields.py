@@ -85,11 +85,18 @@ def fit(message: pb.DistilledSet) -> None:
         _fit_epitome(message.epitome)
     elif kind == "latent":
         _fit_latent(message.latent, classes)
-    elif kind in (None, "pixel"):
+    elif kind == "pixel" or (kind is None and not message.HasField("network_labels")):
         _fit_pixel(message.pixel, channels)
-    if len(message.class_counts) not in (1, classes):
+    alone = kind is None and message.HasField("network_labels")
+    if alone:
+        message.ClearField("class_counts")
+    elif len(message.class_counts) not in (1, classes):
         few = min(classes, 300)
         message.class_counts[:] = [*message.class_counts, *[1] * few][:few]
+    if message.HasField("network_labels"):
+        message.ClearField("soft_labels")
+        message.ClearField("view_labels")
+        _fit_network(message.network_labels)
     if message.HasField("view_labels"):
         message.ClearField("soft_labels")
         _fit_labels(message.view_labels, classes)
@@ -130,6 +137,14 @@ def _fit_latent(latent: pb.Latent, classes: int) -> None:
     limits = {"hidden": 258, "convolutions": 10, "entropy_hidden": 66, "entropy_layers": 4, "components": 6}
     for name, limit in {**limits, "reach": 129, "numbers": 130}.items():
         setattr(latent, name, getattr(latent, name) % limit)
+
+
+def _fit_network(network: pb.NetworkLabels) -> None:
+    """Numbers of what exists, or nearly."""
+    limits = {"kind": 3, "cropped": 65, "rotation": 47, "mix": 4, "temperature": 1026}
+    for name, limit in limits.items():
+        setattr(network, name, getattr(network, name) % limit)
+    network.width = 1 + (network.width - 1) % 40
 
 
 def _fit_labels(labels: pb.ViewLabels, classes: int) -> None:

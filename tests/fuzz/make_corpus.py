@@ -34,7 +34,7 @@ from fedbits.data.known import KNOWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.parameterization import pixel  # noqa: E402
 from fedbits.wire import distilled_set_pb2 as pb  # noqa: E402
-from fuzz import corpus_epitomes, corpus_labels, corpus_latents  # noqa: E402
+from fuzz import corpus_epitomes, corpus_labels, corpus_latents, corpus_networks  # noqa: E402
 from fuzz.fields import HEADER  # noqa: E402
 from fuzz.mutate import varint  # noqa: E402
 
@@ -52,6 +52,7 @@ def seeds() -> dict[str, bytes]:
         **corpus_epitomes.valid(),
         **corpus_latents.valid(),
         **corpus_labels.valid(),
+        **corpus_networks.valid(),
         **large(),
         **hostile(),
         **values(),
@@ -191,6 +192,7 @@ def hostile() -> dict[str, bytes]:
     made.update(corpus_epitomes.hostile())
     made.update(corpus_latents.hostile())
     made.update(corpus_labels.hostile())
+    made.update(corpus_networks.hostile())
     return {f"hostile-{name}": blob for name, blob in made.items()}
 
 
@@ -341,6 +343,7 @@ def values() -> dict[str, bytes]:
     made.update({f"epitome-{name}": blob for name, blob in corpus_epitomes.values().items()})
     made.update({f"latent-{name}": blob for name, blob in corpus_latents.values().items()})
     made.update({f"views-{name}": blob for name, blob in corpus_labels.values().items()})
+    made.update({f"labeller-{name}": blob for name, blob in corpus_networks.values().items()})
     return {f"value-{name}": blob for name, blob in made.items()}
 
 
@@ -348,7 +351,7 @@ def wires() -> dict[str, bytes]:
     """Messages written as protobuf admits them, or does not, but no encoder would."""
     body = tiny_blob()[HEADER:]
     additions = {
-        "unknown-fields": b"\x78\x01" * 200 + b"\x7a\x03abc" * 50,
+        "unknown-fields": b"\x78\x01" * 200 + b"\xfa\x01\x03abc" * 50,
         "groups": b"\x7b" * 99 + b"\x7c" * 99,
         "groups-too-deep": b"\x7b" * 999,
         "counts-unpacked": b"\x18\x00" * 2 + b"\x1a\x01\x00",
@@ -361,6 +364,8 @@ def wires() -> dict[str, bytes]:
         "epitome-of-nothing": b"\x62\x00",
         "latent-of-nothing": b"\x6a\x00",
         "views-of-nothing": b"\x72\x00",
+        "labeller-of-nothing": b"\x7a\x00",
+        "labeller-and-views": b"\x7a\x02\x10\x01" + b"\x72\x06\x08\x01\x38\x01\x50\x02",
         "views-twice": b"\x72\x06\x08\x01\x38\x01\x50\x02" + b"\x72\x02\x08\x02",
         "views-and-labels": b"\x72\x06\x08\x01\x38\x01\x50\x02" + b"\x52\x00",
         "epitome-and-latent": b"\x62\x02\x08\x02\x6a\x02\x10\x02" * 2,

@@ -137,7 +137,11 @@ def messages(draw: st.DrawFn) -> pb.DistilledSet:
         _draw_latent(draw, message.latent)
     else:
         _draw_pixel(draw, message.pixel)
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 5)) == 0:
+        _draw_network(draw, message.network_labels)
+        if draw(st.booleans()):
+            message.ClearField(str(message.WhichOneof("parameterization")))
+    elif draw(st.integers(0, 3)) == 0:
         _draw_labels(draw, message.view_labels)
     elif draw(st.integers(0, 3)) == 0:
         message.soft_labels.logits = draw(_FITTED)
@@ -178,6 +182,13 @@ def _draw_labels(draw: st.DrawFn, labels: pb.ViewLabels) -> None:
         draw(st.booleans()),
     )
     labels.tensors, labels.stream = draw(_WEIGHTS), draw(_WEIGHTS)
+
+
+def _draw_network(draw: st.DrawFn, network: pb.NetworkLabels) -> None:
+    for name, most in (("kind", 2), ("width", 4), ("cropped", 64), ("rotation", 46), ("mix", 3)):
+        setattr(network, name, draw(st.one_of(st.integers(0, most), st.integers(0, most), _UINT32)))
+    network.seed, network.temperature = draw(_UINT32), draw(st.one_of(st.integers(0, 99), _UINT32))
+    network.mirrored, network.tensors = draw(st.booleans()), draw(_WEIGHTS)
 
 
 def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:

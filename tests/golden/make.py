@@ -1,7 +1,7 @@
 """Write the golden blobs, and the SHA-256 of each one's samples (and labels).
 
 There is one of each coder, one of a stream a class, one of each other way to store samples, and one of each
-codec of labels of views.
+codec of labels of views; and of each network that labels, with samples and alone.
 
 Run it only to add a blob: ``python tests/golden/make.py``. Those that are there stay.
 """
@@ -18,6 +18,8 @@ from unittest import mock
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
+from labelling import alone, hybrid  # noqa: E402
+from labelling import digest as digest_of_network  # noqa: E402
 from making import make_data, make_set  # noqa: E402
 from random_latents import in_random_latents  # noqa: E402
 from storing import as_floats, even, in_bands, in_epitome, on_grid, powers, taught  # noqa: E402
@@ -28,6 +30,8 @@ from fedbits import container  # noqa: E402
 from fedbits.coding.grid import CODERS, OWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.labels import ViewsConfig  # noqa: E402
+from fedbits.labels.network.config import LabellerConfig  # noqa: E402
+from fedbits.labels.network.form import NetworkForm  # noqa: E402
 
 # By coder: the shape of a sample, bits, factor.
 FORMS = {
@@ -198,6 +202,23 @@ VIEWED = {
 }
 
 
+# By name: a set with a network that labels its views, its coder, and whether each class is coded by itself;
+# and networks alone, of either kind.
+LABELLED = {
+    "labeller-convnet": lambda: (
+        hybrid(
+            make_set(make_data((2, 13, 12), COUNTS), 6, 2),
+            LabellerConfig(temperature=2.5, rotation=45, flipped=False, mix="mixup"),
+        ),
+        2,
+        False,
+    ),
+    "labeller-mlp": lambda: (hybrid(tiny([6, 0, 5, 1], (9,)), LabellerConfig(least_area=1.0)), 2, True),
+    "labeller-alone": lambda: (alone(make_data((1, 14, 15), [1, 1, 1]).spec), 0, False),
+    "labeller-alone-mlp": lambda: (alone(make_data((2, 3, 4), [1, 1]).spec, NetworkForm("mlp", 5)), 0, False),
+}
+
+
 def made(name: str) -> tuple[DistilledSet, int, bool]:
     """A set, its coder, and whether each class is coded by itself."""
     if name == "class-streams":  # and with a normalisation of two bytes a channel
@@ -210,6 +231,8 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
         return LATENTS[name]()
     if name in VIEWED:
         return VIEWED[name]()
+    if name in LABELLED:
+        return LABELLED[name]()
     if name in OTHERS:
         return *OTHERS[name](), False
     shape, bits, factor = FORMS[name]
@@ -218,12 +241,14 @@ def made(name: str) -> tuple[DistilledSet, int, bool]:
 
 
 def main() -> None:
-    known, labels, views = (FOLDER / f"{name}.json" for name in ("sha256", "labels", "views"))
+    names = ("sha256", "labels", "views", "networks")
+    known, labels, views, told = (FOLDER / f"{name}.json" for name in names)
     digests = json.loads(known.read_text()) if known.exists() else {}
     learnt = json.loads(labels.read_text()) if labels.exists() else {}
     tables = json.loads(views.read_text()) if views.exists() else {}
+    networks = json.loads(told.read_text()) if told.exists() else {}
     coders = [coder for coder, _ in CODERS.values()]
-    for name in [*coders, "class-streams", *OTHERS, *EPITOMES, *LATENTS, *VIEWED]:
+    for name in [*coders, "class-streams", *OTHERS, *EPITOMES, *LATENTS, *VIEWED, *LABELLED]:
         path = FOLDER / f"v1-{name.replace(' ', '-')}.fbits"
         if path.name not in digests:
             distilled, number, per_class = made(name)
@@ -239,11 +264,14 @@ def main() -> None:
             if distilled.soft_labels is not None:
                 sha256 = hashlib.sha256(distilled.soft_labels.to_bytes()).hexdigest()
                 learnt[path.name] = {"sha256": sha256, "learning_rate": distilled.learning_rate}
+            if distilled.network is not None:
+                networks[path.name] = digest_of_network(distilled.network)
             if distilled.view_labels is not None:
                 tables[path.name] = digest_of_labels(distilled.view_labels)
     known.write_text(json.dumps(digests, indent=1) + "\n")
     labels.write_text(json.dumps(learnt, indent=1) + "\n")
     views.write_text(json.dumps(tables, indent=1) + "\n")
+    told.write_text(json.dumps(networks, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 It shares no code with fedbits and uses neither protobuf nor constriction nor torch, so that what it decodes
 depends on the document only. Headings and comments name the document's sections; 4.7 and 6.23 are in
-reader_labels.py, 5 and the rest of 6 in reader_stream.py, 7.8 in reader_epitome.py, 7.9 in reader_latent.py.
-It is slow (thousands of symbols a second), and refuses what section 9 says that every decoder must refuse.
+reader_labels.py, 4.8 in reader_labeller.py, 5 and the rest of 6 in reader_stream.py, 7.8 in
+reader_epitome.py, 7.9 in reader_latent.py. It is slow (thousands of symbols a second), and refuses what
+section 9 says that every decoder must refuse.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from golden import reader_latent
 from golden.reader_epitome import Epitome, codes_of, read_tensors, samples_of
+from golden.reader_labeller import Labeller
 from golden.reader_labels import ViewLabels
 from golden.reader_stream import CODERS, Array, read_grid, require, work
 
@@ -160,8 +162,12 @@ def signed(number: int) -> int:
     return (number >> 1) ^ -(number & 1)
 
 
-def _counts(message: Message, classes: int) -> list[int]:
+def _counts(message: Message, classes: int, alone: bool) -> list[int]:
+    """``alone``: there are no samples."""
     counts = message.numbers(3)
+    if alone:
+        require(not counts, "class counts of no samples")
+        return [0] * classes
     counts = counts * classes if len(counts) == 1 else counts
     require(len(counts) == classes and sum(counts) > 0, "wrong class counts")
     return counts
@@ -382,6 +388,7 @@ class Decoded:
     view_labels: ViewLabels | None = None  # whose table and tensors are in
     table: Array | None = None  # [epochs, n, columns]
     tensors: list[tuple[Array, int]] = field(default_factory=list)
+    labeller: Labeller | None = None
 
     def raw(self) -> Array:
         """Samples as the data itself is: uint8 or float32."""
@@ -402,14 +409,18 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
     require(len(blob) == 14 + length and zlib.crc32(blob[4:10] + blob[14:]) == checksum, "damaged")
     message = Message(blob[14:])
     task = _task(message)
-    counts, recipe = _counts(message, task.classes), _recipe(message)
     form = message.last_of(*FORMS)
-    require(form != 0, "no samples")
+    counts, recipe = _counts(message, task.classes, form == 0), _recipe(message)
+    labeller = _labeller(message, task)
+    require(form != 0 or labeller is not None, "neither samples nor a network")
     stored = {
         kind: message.message(kind, *(other for other in FORMS if other[0] != kind)) for kind, _ in FORMS
     }
     rate, logits, views = message.float32(11), _logits(message, counts), _view_labels(message, counts)
     require(math.isfinite(rate) and rate >= 0, "a wrong learning rate")
+    if form == 0:
+        samples = np.zeros((0, *task.shape), np.float32)
+        return Decoded(task, counts, recipe, samples, None, rate, labeller=labeller)
     streams = _streams(message, counts)
     alone = len(streams) > 1
     wanted = [count if classes is None or label in classes else 0 for label, count in enumerate(counts)]
@@ -427,7 +438,7 @@ def read(blob: bytes, classes: set[int] | None = None) -> Decoded:
         chosen = np.repeat(np.array(wanted) > 0, counts)
         samples = samples if alone else samples[chosen]
         logits = None if logits is None else logits[chosen]
-    found = Decoded(task, wanted, recipe, samples, logits, rate)
+    found = Decoded(task, wanted, recipe, samples, logits, rate, labeller=labeller)
     if views is not None and wanted == counts:
         found.view_labels, (found.table, found.tensors) = views, views.read()
     return found
@@ -452,3 +463,15 @@ def _view_labels(message: Message, counts: list[int]) -> ViewLabels | None:
     stored = message.message(14)
     numbers = [stored.flag(at) if at in (4, 12) else stored.number(at) for at in (*range(1, 11), 12, 14)]
     return ViewLabels(*numbers, stored.bytes(11), stored.bytes(13), counts)  # type: ignore[arg-type]
+
+
+def _labeller(message: Message, task: Task) -> Labeller | None:
+    """Section 4.8."""
+    if message.last_of((15, BYTES)) == 0:
+        return None
+    require(message.last_of((10, BYTES), (14, BYTES)) == 0, "labels, and a network that labels")
+    stored = message.message(15)
+    numbers = [stored.flag(at) if at == 7 else stored.number(at) for at in (1, 2, *range(4, 10))]
+    found = Labeller(*numbers, stored.bytes(3), task.shape, task.classes)  # type: ignore[arg-type]
+    assert found.tensors
+    return found
