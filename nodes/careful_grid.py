@@ -159,8 +159,11 @@ class _Collection:
             if self.failures[number] >= PULL_ATTEMPTS:
                 yield local_error(Code.UNREADABLE, self.waiting.pop(number))
         elif result:
-            task = self.waiting.pop(number)
-            yield result[0] if _answers(result[0], task) else local_error(Code.UNREADABLE, task)
+            task, reply = self.waiting.pop(number), result[0]
+            if _answers(reply, task):
+                yield reply
+            else:  # where a node went away, Flower answers in its place, and under another address
+                yield local_error(Code.UNREACHABLE if reply.has_error() else Code.UNREADABLE, task)
 
 
 def _answers(reply: Message, task: Message) -> bool:

@@ -59,7 +59,7 @@ _SENTENCES = {
     Code.OUT_OF_MEMORY: "the node ran out of memory",
     Code.NODE_ERROR: "the node failed",
     Code.TIMEOUT: "no reply arrived in time",
-    Code.UNREACHABLE: "the task could not be delivered",
+    Code.UNREACHABLE: "the task could not be delivered, or the node went away",
     Code.UNREADABLE: "the reply could not be read",
     Code.MISSING: "the reply does not contain what was asked for",
     Code.OVER_BUDGET: "the blob is larger than the node's budget",

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from fake_nodes import FakeGrid, Handler
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 
 from nodes import careful_grid
 from nodes.careful_grid import CarefulGrid
@@ -43,6 +43,13 @@ def impersonate(message: Message) -> list[Message]:
     return [reply]
 
 
+def gone(message: Message) -> list[Message]:
+    """What Flower says in place of a node that went away."""
+    reply = Message(Error(3, "Node Unavailable"), reply_to=message)
+    reply.metadata.__dict__["_src_node_id"] = 1
+    return [reply]
+
+
 def raise_once() -> Handler:
     calls = []
 
@@ -70,6 +77,7 @@ def test_one_bad_node_costs_only_itself() -> None:
         5: impersonate,
         6: raise_once(),
         7: answer,
+        8: gone,
     }
     started = time.monotonic()
     assert codes(handlers) == {
@@ -80,6 +88,7 @@ def test_one_bad_node_costs_only_itself() -> None:
         5: Code.UNREADABLE,
         6: Code.OK,
         7: Code.OK,
+        8: Code.UNREACHABLE,
     }
     assert time.monotonic() - started < 4  # the one that hangs for 5 s was left behind
 
