@@ -124,7 +124,7 @@ def evaluate(
     if not len(data) or not len(test):
         raise DataError(
             f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples"
-            + ("" if len(data) else ": nothing can be trained on it, not even if it holds a network")
+            + ("" if len(data) else ": nothing can be trained on it, nor on a network alone")
         )
     started = time.monotonic()
     accuracies = []
