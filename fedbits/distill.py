@@ -96,8 +96,8 @@ def _teacher(
     """Who teaches, where the recipe wants a teacher: the network that was given, or one made for it."""
     if recipe.teaching is None or given is not None:
         return given if recipe.teaching is not None else None
-    config = recipe.teaching
-    return make_teacher(data, config.teacher, config.views, seed=seed, device=device, progress=progress)
+    config, views = recipe.teaching, recipe.teaching.views.suited(data.spec)
+    return make_teacher(data, config.teacher, views, seed=seed, device=device, progress=progress)
 
 
 def _limits(data: TensorData, recipe: Recipe, budget: Budget | None) -> tuple[int | None, int | None]:
@@ -151,7 +151,7 @@ def _taught(
 ) -> DistilledSet:
     """``distilled`` with the teacher's labels of its views; without a limit, as float16."""
     views = replace(config.views, seed=derive_seed(seed, "views") % (1 << 32))
-    taught = teach(distilled, teacher, views, config.temperature, progress)
+    taught = teach(distilled, teacher, views.suited(distilled.spec), config.temperature, progress)
     if limit is None:
         return distilled.taught(compress(taught, CodecConfig("float16"), seed))
     return taught_within(distilled, taught, config.codec, limit, seed, progress)

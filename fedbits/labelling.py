@@ -53,7 +53,7 @@ def labelled(
         )
     degrade = degraded_by(distilled.parameterization)
     trained = train_labeller(data, config, left, degrade=degrade, seed=seed, device=device, progress=progress)
-    return distilled.labelled(_travelling(trained, config, seed))
+    return distilled.labelled(_travelling(trained, config, data.spec, seed))
 
 
 def network_alone(
@@ -74,7 +74,7 @@ def network_alone(
     check_alone(data.spec, recipe, limit)
     left = limit - _header(data.spec, recipe) - _MESSAGE
     trained = train_labeller(data, config, left, seed=seed, device=device, progress=progress)
-    return DistilledSet.alone(data.spec, _travelling(trained, config, seed), recipe)
+    return DistilledSet.alone(data.spec, _travelling(trained, config, data.spec, seed), recipe)
 
 
 def check_share(spec: DataSpec, config: LabellerConfig, limit: int) -> None:
@@ -112,8 +112,8 @@ def degraded_by(parameterization: Parameterization) -> Degrade:
     return degrade
 
 
-def _travelling(trained: Trained, config: LabellerConfig, seed: int) -> NetworkLabels:
-    views = config.views(derive_seed(seed, "views") % (1 << 32))
+def _travelling(trained: Trained, config: LabellerConfig, spec: DataSpec, seed: int) -> NetworkLabels:
+    views = config.views(derive_seed(seed, "views") % (1 << 32)).suited(spec)
     return NetworkLabels(views, config.temperature, trained.form, tuple(trained.tensors))
 
 

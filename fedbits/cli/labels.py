@@ -141,6 +141,7 @@ def make(
         check_temperature(temperature)
         config = TeacherConfig(network, width, teacher_steps, None if teacher is None else str(teacher))
         distilled = decode_file(blob)
+        views = views.suited(distilled.spec)
         check_output(out, blob)
         real = data_sets.load(data, data_root, download)
         evaluation.check_task(distilled, real.test)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
 from fedbits.rng import derive_seed, uniforms
 
@@ -65,6 +66,13 @@ class ViewsConfig:
             raise ConfigError(f"the rotation of views is {self.rotation}: expected 0 to 45 degrees")
         if self.mix not in MIXES:
             raise ConfigError(f"mix is {self.mix!r}: expected {', '.join(MIXES)}")
+
+    def suited(self, spec: DataSpec) -> ViewsConfig:
+        """The same for pictures; samples of another ``spec`` stay as they are, but for blending."""
+        if spec.pictures:
+            return self
+        mix: Mix = "none" if self.mix == "none" else "mixup"
+        return replace(self, least_area=1.0, rotation=0, flipped=False, mix=mix)
 
 
 @dataclass(frozen=True)

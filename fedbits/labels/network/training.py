@@ -168,9 +168,8 @@ class _Lessons:
         epoch, position = divmod(step, max(1, len(self.data) // size))
         order = torch.randperm(len(self.data), generator=torch_stream(self.seed, "labeller", "order", epoch))
         index = order[position * size : (position + 1) * size]
-        views = Views(
-            self.config.views(derive_seed(self.seed, "labeller", "views") % (1 << 32)), len(self.data)
-        )
+        seed = derive_seed(self.seed, "labeller", "views") % (1 << 32)
+        views = Views(self.config.views(seed).suited(self.data.spec), len(self.data))
         share = views.shares(epoch, index)[:, None]
         own, other = (self._certain(places) for places in (index, views.partners(epoch, index)))
         targets = share * own + (1 - share) * other
