@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from html import escape
 from importlib import resources
+from string import Template
 
 from fedbits import sheet
 from fedbits.data import Labelled
@@ -14,9 +15,12 @@ from fedbits.data import Labelled
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def style() -> str:
-    """The style sheet; colours follow the reader's light or dark mode."""
-    return resources.files("fedbits").joinpath("page.css").read_text()
+def document(title: str, subtitle: str, body: str) -> str:
+    """The whole page; ``body`` is HTML. Colours follow the reader's light or dark mode."""
+    files = resources.files("fedbits")
+    fields = {"title": escape(title), "subtitle": escape(subtitle), "body": body}
+    style = files.joinpath("page.css").read_text()
+    return Template(files.joinpath("page.html").read_text()).substitute(fields, style=style)
 
 
 def tile(name: str, value: str, what: str, main: bool = False) -> str:

@@ -25,106 +25,122 @@ def register(app: typer.Typer) -> None:
     app.command("simulate", epilog=EPILOG)(simulate)
 
 
-def simulate(
-    role: Annotated[
-        Literal["edge_node", "cl_learner"],
-        typer.Option(
-            "--role",
-            help="What nodes do: edge_node distils its data and sends the set; cl_learner learns class after "
-            "class, keeps a memory, and sends what is new in it.",
-        ),
-    ] = "edge_node",
-    data: common.DataOption = "digits",
-    nodes: Annotated[int, typer.Option("--nodes", min=1, max=10_000, help="Number of nodes.")] = 5,
-    partition: Annotated[
-        str, typer.Option("--partition", help="Who owns what: iid, dirichlet:ALPHA, classes:K or site.")
-    ] = "dirichlet:0.3",
-    budget: Annotated[
-        str,
-        typer.Option(
-            "--budget",
-            help="What an edge_node may send in a round: 10KiB, 1KiB/class, 0.5bpp; "
-            "others for some nodes after commas: 10KiB,0=2KiB.",
-        ),
-    ] = "10KiB",
-    memory: Annotated[
-        str,
-        typer.Option(
-            "--memory",
-            help="What a cl_learner's replay memory holds: 8KiB, 1KiB/class; others as with --budget.",
-        ),
-    ] = "8KiB",
-    policy: Annotated[
-        Literal["fixed", "progressive", "redistil"],
-        typer.Option(
-            "--policy",
-            help="How it shares its bytes: a fixed quota for each class, or all among what has been seen, "
-            "for which older sets are cut (progressive) or distilled again (redistil).",
-        ),
-    ] = "fixed",
-    class_order: Annotated[
-        Literal["own", "same"],
-        typer.Option(
-            "--class-order", help="Classes arrive at cl_learners in each node's own order, or in the same."
-        ),
-    ] = "own",
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="How nodes distil: quadd, ptq, random or herding.")
-    ] = "quadd",
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=0, help="Distillation steps [default: the recipe's].")
-    ] = None,
-    ipc: Annotated[
-        int | None, typer.Option("--ipc", min=1, help="Samples per class [default: from the budget].")
-    ] = None,
-    bits: Annotated[
-        int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
-    ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            "--rounds",
-            min=1,
-            help="Exchanges: of edge_nodes later ones distil against the global model, of cl_learners each "
-            "is an experience  [default: 1; of cl_learners 5]",
-            show_default=False,
-        ),
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")
-    ] = "laptop",
-    training_steps: Annotated[
-        int | None,
-        typer.Option(
-            "--training-steps", min=1, help="Batches instead of the protocol's.", show_default=False
-        ),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
-    ] = 3,
-    yardstick: Annotated[
-        Literal["fedavg", "none"],
-        typer.Option("--yardstick", help="Run FedAvg beside it until it is as accurate."),
-    ] = "none",
-    yardstick_rounds: Annotated[
-        int | None,
-        typer.Option(
-            "--yardstick-rounds",
-            min=1,
-            help="Rounds after which FedAvg gives up; of cl_learners, its rounds in each experience  "
-            "[default: 50; of cl_learners 5]",
-            show_default=False,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
-    ] = 3600.0,
-    out: Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")] = Path(
-        "runs"
+RoleOption = Annotated[
+    Literal["edge_node", "cl_learner"],
+    typer.Option(
+        "--role",
+        help="What nodes do: edge_node distils its data and sends the set; cl_learner learns class after "
+        "class, keeps a memory, and sends what is new in it.",
     ),
-    name: Annotated[
-        str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
-    ] = "",
+]
+NodesOption = Annotated[int, typer.Option("--nodes", min=1, max=10_000, help="Number of nodes.")]
+PartitionOption = Annotated[
+    str, typer.Option("--partition", help="Who owns what: iid, dirichlet:ALPHA, classes:K or site.")
+]
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        help="What an edge_node may send in a round: 10KiB, 1KiB/class, 0.5bpp; "
+        "others for some nodes after commas: 10KiB,0=2KiB.",
+    ),
+]
+MemoryOption = Annotated[
+    str,
+    typer.Option(
+        "--memory",
+        help="What a cl_learner's replay memory holds: 8KiB, 1KiB/class; others as with --budget.",
+    ),
+]
+PolicyOption = Annotated[
+    Literal["fixed", "progressive", "redistil"],
+    typer.Option(
+        "--policy",
+        help="How it shares its bytes: a fixed quota for each class, or all among what has been seen, "
+        "for which older sets are cut (progressive) or distilled again (redistil).",
+    ),
+]
+ClassOrderOption = Annotated[
+    Literal["own", "same"],
+    typer.Option(
+        "--class-order", help="Classes arrive at cl_learners in each node's own order, or in the same."
+    ),
+]
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", help="How nodes distil: quadd, ptq, random or herding.")
+]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", min=0, help="Distillation steps [default: the recipe's].")
+]
+IpcOption = Annotated[
+    int | None, typer.Option("--ipc", min=1, help="Samples per class [default: from the budget].")
+]
+BitsOption = Annotated[
+    int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
+]
+RoundsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rounds",
+        min=1,
+        help="Exchanges: of edge_nodes later ones distil against the global model, of cl_learners each "
+        "is an experience  [default: 1; of cl_learners 5]",
+        show_default=False,
+    ),
+]
+ProtocolOption = Annotated[str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")]
+TrainingStepsOption = Annotated[
+    int | None,
+    typer.Option("--training-steps", min=1, help="Batches instead of the protocol's.", show_default=False),
+]
+RepeatsOption = Annotated[
+    int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
+]
+YardstickOption = Annotated[
+    Literal["fedavg", "none"],
+    typer.Option("--yardstick", help="Run FedAvg beside it until it is as accurate."),
+]
+YardstickRoundsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--yardstick-rounds",
+        min=1,
+        help="Rounds after which FedAvg gives up; of cl_learners, its rounds in each experience  "
+        "[default: 50; of cl_learners 5]",
+        show_default=False,
+    ),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")]
+NameOption = Annotated[
+    str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
+]
+
+
+def simulate(
+    role: RoleOption = "edge_node",
+    data: common.DataOption = "digits",
+    nodes: NodesOption = 5,
+    partition: PartitionOption = "dirichlet:0.3",
+    budget: BudgetOption = "10KiB",
+    memory: MemoryOption = "8KiB",
+    policy: PolicyOption = "fixed",
+    class_order: ClassOrderOption = "own",
+    recipe: RecipeOption = "quadd",
+    steps: StepsOption = None,
+    ipc: IpcOption = None,
+    bits: BitsOption = None,
+    rounds: RoundsOption = None,
+    protocol: ProtocolOption = "laptop",
+    training_steps: TrainingStepsOption = None,
+    repeats: RepeatsOption = 3,
+    yardstick: YardstickOption = "none",
+    yardstick_rounds: YardstickRoundsOption = None,
+    timeout: TimeoutOption = 3600.0,
+    out: OutOption = Path("runs"),
+    name: NameOption = "",
     data_root: common.DataRootOption = None,
     download: common.DownloadOption = False,
     seed: common.SeedOption = 0,

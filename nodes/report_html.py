@@ -21,9 +21,6 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
     """The page; ``sheets`` are pictures (PNG) of what nodes sent, by node."""
     components = _components(facts)
     fields = {
-        "title": escape(_title(facts)),
-        "style": page.style(),
-        "subtitle": escape(_subtitle(facts)),
         "tiles": _tiles(facts),
         "plot_text": escape(_plot_text(facts)),
         "plot": _plot(facts),
@@ -34,7 +31,7 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
         "facts": how_it_was_made(facts),
     }
     template = resources.files("nodes").joinpath("report.html").read_text()
-    return Template(template).substitute(fields)
+    return page.document(_title(facts), _subtitle(facts), Template(template).substitute(fields))
 
 
 # ------------------------------------------------------------------------------------------------ headline

@@ -93,9 +93,6 @@ def render(facts: dict[str, Any], picture: bytes | None) -> str:
     """The page; ``picture`` (PNG) shows the memory."""
     settings = facts["settings"]
     fields = {
-        "title": escape(f"{settings['scenario']}: {settings['strategy']}"),
-        "subtitle": escape(_subtitle(facts)),
-        "style": page.style(),
         "tiles": _tiles(facts),
         "plot": _plot(facts),
         "experiences": _table(facts),
@@ -103,7 +100,8 @@ def render(facts: dict[str, Any], picture: bytes | None) -> str:
         "facts": _facts(facts),
     }
     template = resources.files("scenarios").joinpath("report.html").read_text()
-    return Template(template).substitute(fields)
+    title = f"{settings['scenario']}: {settings['strategy']}"
+    return page.document(title, _subtitle(facts), Template(template).substitute(fields))
 
 
 def _subtitle(facts: dict[str, Any]) -> str:

@@ -18,9 +18,6 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
     """The page; ``sheets`` are pictures (PNG) of nodes' memories, by node."""
     nodes = len(facts["nodes"])
     fields = {
-        "title": escape(f"{facts['data']['name']}: {nodes} continual learner{'s' * (nodes != 1)}"),
-        "style": page.style(),
-        "subtitle": escape(_subtitle(facts)),
         "tiles": _tiles(facts),
         "plot_text": escape(_plot_text(facts)),
         "plot": _plot(facts),
@@ -31,7 +28,8 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
         "facts": how_it_was_made(facts),
     }
     template = resources.files("nodes.continual").joinpath("report.html").read_text()
-    return Template(template).substitute(fields)
+    title = f"{facts['data']['name']}: {nodes} continual learner{'s' * (nodes != 1)}"
+    return page.document(title, _subtitle(facts), Template(template).substitute(fields))
 
 
 def _subtitle(facts: Facts) -> str:

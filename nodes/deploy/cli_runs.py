@@ -32,56 +32,69 @@ def register(group: typer.Typer) -> None:
     group.command("stop", epilog="Example:\n\nfedbits deploy stop keys/server 8128")(stop)
 
 
+NodesOption = Annotated[
+    int | None,
+    typer.Option("--nodes", min=1, help="Nodes to wait for [default: those with a key]."),
+]
+BudgetOption = Annotated[
+    str,
+    typer.Option("--budget", help="What a node may send in a round; for some others: 10KiB,0=2KiB."),
+]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="How nodes distil.")]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", min=0, help="Distillation steps [default: the recipe's].")
+]
+IpcOption = Annotated[
+    int | None, typer.Option("--ipc", min=1, help="Samples per class [default: from the budget].")
+]
+BitsOption = Annotated[
+    int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
+]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, help="Exchanges; later ones distil against the global model.")
+]
+ProtocolOption = Annotated[str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")]
+RepeatsOption = Annotated[
+    int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
+]
+YardstickOption = Annotated[
+    Literal["fedavg", "none"], typer.Option("--yardstick", help="Run FedAvg beside it.")
+]
+YardstickRoundsOption = Annotated[
+    int, typer.Option("--yardstick-rounds", min=1, help="Rounds after which FedAvg gives up.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")]
+NameOption = Annotated[
+    str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the run to end.")]
+
+
 def run(
     folder: FolderArgument,
     data: common.DataOption = "digits",
     data_root: common.DataRootOption = None,
     download: common.DownloadOption = False,
-    nodes: Annotated[
-        int | None,
-        typer.Option("--nodes", min=1, help="Nodes to wait for [default: those with a key]."),
-    ] = None,
-    budget: Annotated[
-        str,
-        typer.Option("--budget", help="What a node may send in a round; for some others: 10KiB,0=2KiB."),
-    ] = "10KiB",
-    recipe: Annotated[str, typer.Option("--recipe", help="How nodes distil.")] = "quadd",
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=0, help="Distillation steps [default: the recipe's].")
-    ] = None,
-    ipc: Annotated[
-        int | None, typer.Option("--ipc", min=1, help="Samples per class [default: from the budget].")
-    ] = None,
-    bits: Annotated[
-        int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
-    ] = None,
-    rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Exchanges; later ones distil against the global model.")
-    ] = 1,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")
-    ] = "laptop",
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
-    ] = 3,
-    yardstick: Annotated[
-        Literal["fedavg", "none"], typer.Option("--yardstick", help="Run FedAvg beside it.")
-    ] = "none",
-    yardstick_rounds: Annotated[
-        int, typer.Option("--yardstick-rounds", min=1, help="Rounds after which FedAvg gives up.")
-    ] = 50,
-    timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
-    ] = 3600.0,
-    out: Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")] = Path(
-        "runs"
-    ),
-    name: Annotated[
-        str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
-    ] = "",
+    nodes: NodesOption = None,
+    budget: BudgetOption = "10KiB",
+    recipe: RecipeOption = "quadd",
+    steps: StepsOption = None,
+    ipc: IpcOption = None,
+    bits: BitsOption = None,
+    rounds: RoundsOption = 1,
+    protocol: ProtocolOption = "laptop",
+    repeats: RepeatsOption = 3,
+    yardstick: YardstickOption = "none",
+    yardstick_rounds: YardstickRoundsOption = 50,
+    timeout: TimeoutOption = 3600.0,
+    out: OutOption = Path("runs"),
+    name: NameOption = "",
     seed: common.SeedOption = 0,
     device: common.DeviceOption = "auto",
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the run to end.")] = False,
+    detach: DetachOption = False,
     json: common.JsonOption = False,
 ) -> None:
     """Start a run on the nodes, follow it, and show its report: that of 'fedbits simulate'."""
