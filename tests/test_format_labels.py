@@ -301,7 +301,7 @@ def test_the_message_is_that_of_the_document() -> None:
 
 
 def test_ranges_are_those_of_the_document() -> None:
-    table = DOCUMENT.split("`ViewLabels`, all", 1)[1].split("\nAs in every")[0]
+    table = DOCUMENT.split("`ViewLabels`, all", 1)[1].split("\n`NetworkLabels`, all")[0]
     found = re.findall(r"^\| \d+ \| (\w+) \| uint32 \(0\) \| (\d+) to (\d+)[^\d^]", table, re.M)
     ranges = {name: (int(least), int(most)) for name, least, most in found}
     assert set(ranges) == {"cropped", "mix", "temperature", "codec", "rotation"}
