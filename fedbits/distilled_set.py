@@ -121,48 +121,25 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
     def storing(self, parameterization: Parameterization) -> DistilledSet:
         """The same set with its samples stored otherwise."""
-        return DistilledSet(
-            self.spec,
-            parameterization,
-            self._class_counts,
-            self.recipe,
-            self.soft_labels,
-            self.learning_rate,
-            self.view_labels,
-            self.network,
-        )
+        labels = {"soft_labels": self.soft_labels, "view_labels": self.view_labels, "network": self.network}
+        return self._made_of(parameterization, **labels)
 
     def bare(self) -> DistilledSet:
         """The same samples, of which only the classes are learnt."""
-        return DistilledSet(
-            self.spec,
-            self.parameterization,
-            self._class_counts,
-            self.recipe,
-            learning_rate=self.learning_rate,
-        )
+        return self._made_of(self.parameterization)
 
     def taught(self, view_labels: ViewLabels) -> DistilledSet:
         """The same samples with labels of their views, in place of what they had."""
-        return DistilledSet(
-            self.spec,
-            self.parameterization,
-            self._class_counts,
-            self.recipe,
-            learning_rate=self.learning_rate,
-            view_labels=view_labels,
-        )
+        return self._made_of(self.parameterization, view_labels=view_labels)
 
     def labelled(self, network: NetworkLabels) -> DistilledSet:
         """The same samples with a network that labels their views, in place of what they had."""
-        return DistilledSet(
-            self.spec,
-            self.parameterization,
-            self._class_counts,
-            self.recipe,
-            learning_rate=self.learning_rate,
-            network=network,
-        )
+        return self._made_of(self.parameterization, network=network)
+
+    def _made_of(self, parameterization: Parameterization, **labels: Any) -> DistilledSet:
+        """A set of the same classes and rate, with such ``labels`` and no others."""
+        counts, rate = self._class_counts, self.learning_rate
+        return DistilledSet(self.spec, parameterization, counts, self.recipe, learning_rate=rate, **labels)
 
     @classmethod
     def alone(cls, spec: DataSpec, network: NetworkLabels, recipe: str = "") -> DistilledSet:

@@ -51,7 +51,7 @@ def labelled(
             f"the budget of {limit:,} bytes leaves nothing for a network that labels: the samples take "
             f"{bare:,}, and the smallest network {least_bytes(data.spec) + _MESSAGE:,}"
         )
-    degrade = degraded_by(distilled.parameterization)
+    degrade = degraded_by(distilled.parameterization, device)
     trained = train_labeller(data, config, left, degrade=degrade, seed=seed, device=device, progress=progress)
     return distilled.labelled(_travelling(trained, config, data.spec, seed))
 
@@ -72,7 +72,7 @@ def network_alone(
         BudgetError: the smallest network takes more.
     """
     check_alone(data.spec, recipe, limit)
-    left = limit - _header(data.spec, recipe) - _MESSAGE
+    left = limit - container.framing(data.spec, recipe) - _MESSAGE
     trained = train_labeller(data, config, left, seed=seed, device=device, progress=progress)
     return DistilledSet.alone(data.spec, _travelling(trained, config, data.spec, seed), recipe)
 
@@ -89,7 +89,7 @@ def check_share(spec: DataSpec, config: LabellerConfig, limit: int) -> None:
 
 def check_alone(spec: DataSpec, recipe: str, limit: int) -> None:
     """Raise :class:`BudgetError` unless ``limit`` bytes are enough for the smallest network alone."""
-    least = _header(spec, recipe) + _MESSAGE + least_bytes(spec)
+    least = container.framing(spec, recipe) + _MESSAGE + least_bytes(spec)
     if limit < least:
         raise BudgetError(
             f"no network for {spec.name} fits {limit:,} bytes: the smallest that would do is {least:,} bytes"
@@ -101,13 +101,13 @@ def least_bytes(spec: DataSpec) -> int:
     return math.ceil(parameters(form_for(spec, 1), spec) / 8)
 
 
-def degraded_by(parameterization: Parameterization) -> Degrade:
-    """Makes of real samples what a receiver would have of them, were they stored as others are."""
-    store = copy.deepcopy(parameterization).cpu().eval()
+def degraded_by(parameterization: Parameterization, device: torch.device | str = "cpu") -> Degrade:
+    """Makes of real samples on ``device`` what a receiver would have of them, were they stored as others."""
+    store = copy.deepcopy(parameterization).to(device).eval()
 
     def degrade(samples: Tensor) -> Tensor:
         with torch.no_grad():
-            return store.degraded(samples.cpu()).to(samples.device)
+            return store.degraded(samples)
 
     return degrade
 
@@ -115,8 +115,3 @@ def degraded_by(parameterization: Parameterization) -> Degrade:
 def _travelling(trained: Trained, config: LabellerConfig, spec: DataSpec, seed: int) -> NetworkLabels:
     views = config.views(derive_seed(seed, "views") % (1 << 32)).suited(spec)
     return NetworkLabels(views, config.temperature, trained.form, tuple(trained.tensors))
-
-
-def _header(spec: DataSpec, recipe: str) -> int:
-    """Bytes of a blob that are not the network's."""
-    return container.framing(spec, recipe)

@@ -7,10 +7,8 @@ from typing import Literal
 
 from fedbits.errors import ConfigError
 
-LOWEST, STOREY = (
-    1.5,
-    3.0,
-)  # metres: a terminal on the ground, and from floor to floor (TR 38.901)
+LOWEST = 1.5  # metres, of a terminal on the ground (TR 38.901)
+STOREY = 3.0  # metres, from floor to floor (TR 38.901)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -123,8 +124,7 @@ class _Run:
         quantised_from, saving = round(_FLOATING * self.steps), 1.0
         lessons = _Lessons(data, self.config, degrade, seed, self.weights.levels.device)
         with progress.task("labelling network", self.steps) as task:
-            for step in range(self.steps):
-                samples, targets = lessons.batch(step)
+            for step, (samples, targets) in zip(range(self.steps), lessons, strict=False):
                 rounded = step >= quantised_from
                 tensors = self.weights() if rounded else list(self.weights.tensors)
                 loss = F.cross_entropy(self.form.logits(tensors, samples), targets)
@@ -162,18 +162,21 @@ class _Lessons:
     seed: int
     device: torch.device
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Views ``[b, *shape]`` and probabilities ``[b, classes]``."""
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Views ``[b, *shape]`` and probabilities ``[b, classes]``, without end."""
         size = min(self.config.batch, len(self.data))
-        epoch, position = divmod(step, max(1, len(self.data) // size))
-        order = torch.randperm(len(self.data), generator=torch_stream(self.seed, "labeller", "order", epoch))
-        index = order[position * size : (position + 1) * size]
         seed = derive_seed(self.seed, "labeller", "views") % (1 << 32)
         views = Views(self.config.views(seed).suited(self.data.spec), len(self.data))
+        for epoch in count():
+            generator = torch_stream(self.seed, "labeller", "order", epoch)
+            order = torch.randperm(len(self.data), generator=generator)
+            for index in order[: len(order) - len(order) % size].split(size):
+                yield views.make(self._samples, epoch, index), self._targets(views, epoch, index)
+
+    def _targets(self, views: Views, epoch: int, index: Tensor) -> Tensor:
         share = views.shares(epoch, index)[:, None]
         own, other = (self._certain(places) for places in (index, views.partners(epoch, index)))
-        targets = share * own + (1 - share) * other
-        return views.make(self._samples, epoch, index), targets.to(self.device)
+        return (share * own + (1 - share) * other).to(self.device)
 
     def _samples(self, index: Tensor) -> Tensor:
         samples = self.data.batch(index.to(self.data.labels.device)).samples.to(self.device)
