@@ -30,6 +30,7 @@ from fedbits.data import DataSet
 from fedbits.distill import distill
 from fedbits.files import write_atomic
 from fedbits.matching import TrajectoryConfig
+from fedbits.recipe import Recipe
 
 _ONE = 3 * 32 * 32 * 4  # bytes of a float image
 
@@ -70,7 +71,7 @@ CELLS = (
 )
 
 
-def recipe_of(cell: Cell, args: argparse.Namespace) -> recipes.Recipe:
+def recipe_of(cell: Cell, args: argparse.Namespace) -> Recipe:
     """The recipe of ``cell``, its steps scaled, its experts few enough for the time there is."""
     ipc = cell.images if cell.same_images else None
     steps = max(1, round(cell.steps * args.scale)) if cell.steps else 0

@@ -30,7 +30,7 @@ from fedbits.distill import distill
 from fedbits.files import write_atomic
 from fedbits.parameterization import EpitomeConfig
 from fedbits.plan import Candidates, make_plan
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.selection import select
 
 _PUBLISHED = EpitomeConfig(tokens=16, width=32, heads=2, blocks=1, nonzeros=48, patch=4)

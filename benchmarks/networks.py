@@ -23,7 +23,7 @@ from fedbits.data import TensorData
 from fedbits.data.holdout import split
 from fedbits.distill import distill
 from fedbits.distilled_set import DistilledSet
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 HELD_OUT = 1 / 6
 

@@ -34,7 +34,7 @@ from fedbits.parameterization.rate import EXACT_EVERY, REFRESH
 from fedbits.plan import Candidates, make_plan, start
 from fedbits.progress import SILENT
 from fedbits.quantization import QUANTIZERS, QuantizerConfig
-from fedbits.recipes import FLOAT_BITS, Recipe
+from fedbits.recipe import FLOAT_BITS, Recipe
 from fedbits.selection import select
 
 _WARM = 2  # rounds that are not counted

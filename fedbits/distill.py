@@ -23,7 +23,7 @@ from fedbits.matching import Setting
 from fedbits.optimise import Optimisation, optimise
 from fedbits.plan import Candidates, make_plan, start
 from fedbits.progress import SILENT, Progress
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed
 from fedbits.selection import select
 from fedbits.selection.mosaics import mosaics

@@ -23,7 +23,7 @@ from fedbits.parameterization.rate import REFRESH
 from fedbits.progress import Progress
 from fedbits.quantization import Moment
 from fedbits.rate_control import RateControl
-from fedbits.recipes import OptimizerConfig, Recipe
+from fedbits.recipe import OptimizerConfig, Recipe
 from fedbits.rng import derive_seed, torch_stream
 
 CHECKPOINT_EVERY = 10 * REFRESH  # steps; a multiple, so that a resumed run looks at symbols at the same ones

@@ -26,7 +26,7 @@ from fedbits.errors import ConfigError
 from fedbits.matching import OBJECTIVES
 from fedbits.parameterization import EpitomeConfig
 from fedbits.quantization import QUANTIZERS
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 NONE = "none"
 KIND, BASE = "kind", "base"

@@ -21,7 +21,7 @@ from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
 from fedbits.evaluate import Protocol, accuracy, build_network, evaluate, protocol, train
 from fedbits.progress import SILENT, Progress
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed
 from nodes import models, roles
 from nodes.careful_grid import CarefulGrid

@@ -23,7 +23,7 @@ from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError, ConfigError, MismatchError
 from fedbits.labels import SoftLabels
 from fedbits.progress import SILENT, Progress
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed
 from fedbits.selection import select
 

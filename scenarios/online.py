@@ -23,7 +23,7 @@ from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError, ConfigError, MismatchError
 from fedbits.parameterization import PixelConfig, PixelParameterization
 from fedbits.progress import SILENT, Progress
-from fedbits.recipes import FLOAT_BITS
+from fedbits.recipe import FLOAT_BITS
 from fedbits.rng import derive_seed, torch_stream
 from scenarios.memory import CompressedMemory, Entry, MemoryConfig, Teacher
 

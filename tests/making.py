@@ -30,6 +30,7 @@ from fedbits.matching.pool import PoolConfig
 from fedbits.matching.students import StudentsConfig
 from fedbits.parameterization import PixelParameterization
 from fedbits.parameterization.pixel import PixelConfig
+from fedbits.recipe import Recipe
 from fedbits.wire import distilled_set_pb2 as pb
 
 TINY_EPITOME: dict[str, Any] = {"tokens": 4, "width": 2, "heads": 2, "nonzeros": 2, "fit_steps": 10}
@@ -65,7 +66,7 @@ def make_data(shape: tuple[int, ...], counts: list[int], seed: int = 0, dtype: s
     return TensorData(spec, (samples * 255).to(torch.uint8) if dtype == "uint8" else samples, labels)
 
 
-def tiny_recipe(name: str, **settings: Any) -> recipes.Recipe:
+def tiny_recipe(name: str, **settings: Any) -> Recipe:
     """A recipe that takes milliseconds a step (and a few steps, where it takes any)."""
     recipe = recipes.get(name)
     if recipe.epitome is not None:

@@ -20,7 +20,7 @@ from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
 from fedbits.parameterization.latent import fitting
 from fedbits.plan import latent as latent_plan
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("quick_latents")
 DIGITS, FEATURES = KNOWN[1], make_data((7,), [2, 2]).spec

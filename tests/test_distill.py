@@ -28,7 +28,8 @@ from fedbits.parameterization.latent import stored as latents
 from fedbits.progress import SILENT
 from fedbits.quantization import QuantizerConfig
 from fedbits.quantization.base import QuantizerName
-from fedbits.recipes import FLOAT_BITS, RECIPES, OptimizerConfig
+from fedbits.recipe import FLOAT_BITS, OptimizerConfig
+from fedbits.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("quick_latents")
 DATA = make_data((1, 8, 8), [30, 0, 30])

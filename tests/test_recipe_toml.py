@@ -14,6 +14,7 @@ from fedbits.matching import OBJECTIVES
 from fedbits.matching.pool import PoolConfig
 from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.quantization import QuantizerConfig
+from fedbits.recipe import Recipe
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -31,7 +32,7 @@ def test_every_objective_reads_back(kind):
 
 
 def test_settings_that_differ_read_back():
-    recipe = recipes.Recipe(
+    recipe = Recipe(
         'odd "name"\\é',
         summary="two\nlines, [1,\n 2]",
         steps=3,
@@ -66,9 +67,9 @@ def test_none_takes_away_what_the_base_gives():
 
 def test_the_name_is_that_of_the_text_or_of_the_file(tmp_path):
     (tmp_path / "mine.toml").write_text("steps = 2\n")
-    assert recipe_toml.load(tmp_path / "mine.toml") == recipes.Recipe("mine", steps=2)
+    assert recipe_toml.load(tmp_path / "mine.toml") == Recipe("mine", steps=2)
     (tmp_path / "mine.toml").write_text('name = "other"\n')
-    assert recipe_toml.get(str(tmp_path / "mine.toml"), bits=2, ipc=None) == recipes.Recipe("other", bits=2)
+    assert recipe_toml.get(str(tmp_path / "mine.toml"), bits=2, ipc=None) == Recipe("other", bits=2)
 
 
 @pytest.mark.parametrize(

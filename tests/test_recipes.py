@@ -10,6 +10,7 @@ from fedbits import container, recipes
 from fedbits.errors import ConfigError
 from fedbits.matching import DistributionConfig
 from fedbits.matching.pool import PoolConfig
+from fedbits.recipe import OptimizerConfig
 
 
 def test_names_and_numbers() -> None:
@@ -50,11 +51,11 @@ def test_wrong_settings(name: str, settings: dict[str, object], message: str) ->
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: recipes.OptimizerConfig("lbfgs"), "optimizer is 'lbfgs': expected adam or sgd"),  # type: ignore[arg-type]
-        (lambda: recipes.OptimizerConfig(learning_rate=-1.0), "learning_rate is -1.0: expected 0 or more"),
-        (lambda: recipes.OptimizerConfig(labels_rate=float("nan")), "labels_rate is nan: expected 0 or more"),
+        (lambda: OptimizerConfig("lbfgs"), "optimizer is 'lbfgs': expected adam or sgd"),  # type: ignore[arg-type]
+        (lambda: OptimizerConfig(learning_rate=-1.0), "learning_rate is -1.0: expected 0 or more"),
+        (lambda: OptimizerConfig(labels_rate=float("nan")), "labels_rate is nan: expected 0 or more"),
         (
-            lambda: recipes.OptimizerConfig(momentum=1.0),
+            lambda: OptimizerConfig(momentum=1.0),
             "momentum is 1.0: expected 0 or more, and less than 1",
         ),
         (lambda: DistributionConfig(width=0), "width is 0: expected at least 1"),

@@ -30,7 +30,7 @@ from fedbits.errors import ConfigError
 if TYPE_CHECKING:
     from fedbits.budget import Budget
     from fedbits.data import TensorData
-    from fedbits.recipes import Recipe
+    from fedbits.recipe import Recipe
 
 EXAMPLES = """Examples:
 

@@ -6,7 +6,7 @@ from fedbits.plan.epitome import plan_epitome
 from fedbits.plan.latent import plan_latent
 from fedbits.plan.pixel import plan_pixels
 from fedbits.plan.within import CLOSE, largest_within
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 __all__ = ["CLOSE", "Candidates", "Plan", "evenly", "largest_within", "make_plan", "start"]
 

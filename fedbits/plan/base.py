@@ -19,7 +19,7 @@ from fedbits.parameterization import (
     PixelParameterization,
 )
 from fedbits.plan.candidates import Candidates
-from fedbits.recipes import FLOAT_BITS, Recipe
+from fedbits.recipe import FLOAT_BITS, Recipe
 from fedbits.rng import derive_seed
 
 

@@ -12,7 +12,7 @@ from fedbits.parameterization import EpitomeConfig
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.solver import DOUBT, SHARED, Foreseen, Solver
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 # Settings that reproduce training images of Fashion-MNIST best at their size, from the leanest to the
 # richest. Patches there are whole images; a quarter of it takes about twice as many coefficients.

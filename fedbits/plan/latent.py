@@ -11,7 +11,7 @@ from fedbits.parameterization.latent.form import MOST_FACTOR
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.solver import DOUBT, Foreseen, Solver
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 
 @dataclass(frozen=True)

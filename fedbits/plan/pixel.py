@@ -7,7 +7,7 @@ from fedbits.parameterization import PixelConfig
 from fedbits.plan.base import Plan, start
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.within import largest_within
-from fedbits.recipes import FLOAT_BITS, Recipe
+from fedbits.recipe import FLOAT_BITS, Recipe
 
 # Storage forms from the richest to the leanest, each with the samples per class from which on it is worth
 # more than the next one: from trials on splits of the training data of Fashion-MNIST and digits.

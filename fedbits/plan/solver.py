@@ -11,7 +11,7 @@ from fedbits.parameterization import EpitomeConfig, LatentConfig
 from fedbits.plan.base import Plan, start
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.within import largest_within
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 
 Config = TypeVar("Config", EpitomeConfig, LatentConfig)
 

@@ -11,8 +11,8 @@ from typing import Any
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError
 from fedbits.evaluate import PROTOCOLS, Protocol
+from fedbits.recipe import FLOAT_BITS, Recipe
 from fedbits.recipe_toml import requantized
-from fedbits.recipes import FLOAT_BITS, Recipe
 
 FLOATS = f"float{FLOAT_BITS}"
 FLOAT_WORDS = "32-bit floats"

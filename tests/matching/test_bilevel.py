@@ -25,7 +25,7 @@ from fedbits.matching import BilevelConfig, BilevelMatching, Setting, Synthetic,
 from fedbits.matching.pool import PoolConfig
 from fedbits.progress import SILENT
 from fedbits.quantization import QuantizerConfig
-from fedbits.recipes import OptimizerConfig, Recipe
+from fedbits.recipe import OptimizerConfig, Recipe
 from fedbits.rng import derive_seed, torch_stream
 
 SEED = 5

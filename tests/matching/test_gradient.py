@@ -26,6 +26,7 @@ from fedbits.matching import GradientConfig, GradientMatching, Setting, Syntheti
 from fedbits.matching.class_gradients import members
 from fedbits.matching.gradient import loops
 from fedbits.progress import SILENT
+from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed, torch_stream
 
 SEED = 5
@@ -282,7 +283,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         GradientConfig(**settings)
 
 
-def recipe(**settings: Any) -> recipes.Recipe:
+def recipe(**settings: Any) -> Recipe:
     objective = replace(TINY, momentum=0.5, **settings)
     return recipes.get("quadd", objective=objective, ipc=2, bits=3, steps=9)
 

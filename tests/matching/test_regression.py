@@ -25,6 +25,7 @@ from fedbits.matching import RegressionConfig, RegressionMatching, Setting, Synt
 from fedbits.matching.regression import regression_error
 from fedbits.matching.students import StudentsConfig
 from fedbits.progress import SILENT
+from fedbits.recipe import Recipe
 
 SEED = 5
 CPU = torch.device("cpu")
@@ -203,7 +204,7 @@ def test_settings_out_of_range_are_refused(kind: type, settings: dict[str, Any])
         kind(**settings)
 
 
-def recipe(**settings: Any) -> recipes.Recipe:
+def recipe(**settings: Any) -> Recipe:
     return recipes.get("quadd", objective=replace(TINY, **settings), ipc=2, bits=3, steps=9)
 
 

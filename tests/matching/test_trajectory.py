@@ -14,7 +14,7 @@ from making import make_data
 from stopping import StopAt
 from torch import Tensor
 
-from fedbits import acceleration, recipes
+from fedbits import acceleration
 from fedbits import optimise as optimising
 from fedbits.augment import augment
 from fedbits.container import decode, encode
@@ -24,7 +24,7 @@ from fedbits.errors import ConfigError
 from fedbits.matching import Setting, Synthetic, TrajectoryConfig, TrajectoryMatching
 from fedbits.matching.experts import ExpertConfig
 from fedbits.progress import SILENT
-from fedbits.recipes import OptimizerConfig
+from fedbits.recipe import OptimizerConfig, Recipe
 
 DATA = make_data((1, 8, 8), [12, 0, 14])
 CONFIG = TrajectoryConfig(
@@ -253,14 +253,14 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
         replace(CONFIG, **settings)
 
 
-def recipe(**settings: Any) -> recipes.Recipe:
+def recipe(**settings: Any) -> Recipe:
     """DATM in small, with 3-bit samples."""
     objective = settings.pop(
         "objective", replace(CONFIG, current_max=0, expansion_end=8, batch=3, threshold=9.0)
     )
     optimizer = OptimizerConfig("sgd", learning_rate=5.0, labels_rate=2.0)
     given = {"steps": 10, "labels": "soft", "ipc": 2, "bits": 3, **settings}
-    return recipes.Recipe("trying", objective=objective, optimizer=optimizer, **given)
+    return Recipe("trying", objective=objective, optimizer=optimizer, **given)
 
 
 def test_soft_labels_and_the_step_size_reach_the_receiver() -> None:

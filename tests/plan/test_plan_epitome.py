@@ -18,7 +18,7 @@ from fedbits.fit import fit
 from fedbits.parameterization import EpitomeConfig, EpitomeParameterization
 from fedbits.plan import Candidates, Plan, evenly, make_plan, start
 from fedbits.plan import epitome as solver
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.selection import select
 
 GRID = make_data((1, 8, 8), [60, 0, 60])

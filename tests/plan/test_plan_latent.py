@@ -17,7 +17,7 @@ from fedbits.fit import fit
 from fedbits.parameterization import LatentConfig
 from fedbits.plan import Candidates, Plan, make_plan, start
 from fedbits.plan import latent as solver
-from fedbits.recipes import Recipe
+from fedbits.recipe import Recipe
 from fedbits.selection import select
 
 GRID = make_data((1, 8, 8), [60, 0, 60])

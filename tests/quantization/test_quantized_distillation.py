@@ -14,7 +14,7 @@ from fedbits.distill import distill
 from fedbits.distilled_set import DistilledSet
 from fedbits.parameterization import PixelConfig, PixelParameterization
 from fedbits.quantization import QUANTIZERS, QuantizerConfig
-from fedbits.recipes import OptimizerConfig
+from fedbits.recipe import OptimizerConfig
 
 IMAGES = make_data((1, 6, 6), [12, 0, 12])
 COLOURS = make_data((2, 6, 6), [3, 3, 2])
