@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FedbitsError(Exception):
     """Base of every error a user can cause; its message is fit to be printed as it is."""
@@ -45,3 +48,11 @@ class CorruptError(FormatError):
 
 class LimitError(FormatError):
     """The blob declares more than the receiver is willing to decode."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], place: str | None = None) -> str:
+    """That ``name`` is not one of the ``known``, and which it may have been; ``place`` is where it stands."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {what} {place or name!r}{hint}: expected one of {', '.join(known)}"

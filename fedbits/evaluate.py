@@ -15,7 +15,7 @@ from fedbits.acceleration import Acceleration, choose
 from fedbits.augment import augment, draw
 from fedbits.data.spec import DataSpec
 from fedbits.data.tensors import Labelled, Lesson
-from fedbits.errors import ConfigError, DataError, MismatchError
+from fedbits.errors import ConfigError, DataError, MismatchError, unknown
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed, torch_stream
 
@@ -86,7 +86,7 @@ def protocol(name: str, **overrides: object) -> Protocol:
         ConfigError: no such protocol.
     """
     if name not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
+        raise ConfigError(unknown("protocol", name, PROTOCOLS))
     given = {key: value for key, value in overrides.items() if value is not None}
     return replace(PROTOCOLS[name], **given)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.teaching import TeachingConfig
 from fedbits.matching import (
@@ -127,9 +127,7 @@ class Recipe:
         if not 0 < self.overfill < math.inf:
             raise ConfigError(f"overfill is {self.overfill}: expected more than 0")
         if self.selection not in SELECTIONS:
-            raise ConfigError(
-                f"unknown selection {self.selection!r}: expected one of {', '.join(SELECTIONS)}"
-            )
+            raise ConfigError(unknown("selection", self.selection, SELECTIONS))
         self._check_teaching()
         self._check_labeller()
 

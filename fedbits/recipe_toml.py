@@ -8,7 +8,6 @@ settings has a key ``kind``, the objective's name in :data:`fedbits.matching.OBJ
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import re
@@ -22,10 +21,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tomli_w
 
 from fedbits import recipes
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.matching import OBJECTIVES
 from fedbits.parameterization import EpitomeConfig
-from fedbits.quantization import QUANTIZERS
 from fedbits.recipe import Recipe
 
 NONE = "none"
@@ -86,23 +84,6 @@ def get(reference: str, **overrides: object) -> Recipe:
         return recipes.get(reference, **overrides)
     given = {name: value for name, value in overrides.items() if value is not None}
     return replace(load(Path(reference)), **given)  # type: ignore[arg-type]
-
-
-def requantized(recipe: Recipe, name: str | None) -> Recipe:
-    """``recipe`` with the quantiser ``name`` instead of its own, whose other settings stay; None: as it is.
-
-    Raises:
-        ConfigError: no such quantiser, or ``recipe`` stores no pixels.
-    """
-    if name is None:
-        return recipe
-    if name not in QUANTIZERS:
-        raise ConfigError(_unknown("quantizer", name, name, list(QUANTIZERS)))
-    if recipe.storage != "pixel":
-        raise ConfigError(
-            f"quantizer is {name!r}: it shapes pixels, but the storage is {recipe.storage!r}; leave it out"
-        )
-    return replace(recipe, quantizer=replace(recipe.quantizer, name=name))  # type: ignore[arg-type]
 
 
 def load(path: Path) -> Recipe:
@@ -205,7 +186,7 @@ def _read_table(kind: type, table: Mapping[str, Any], where: str, start: Any) ->
         place = f"{where}.{key}" if where else key
         if key not in names:
             extra = (BASE,) if kind is Recipe else (KIND,) if kind in _KINDS else ()
-            raise ConfigError(_unknown("key", place, key, [*names, *extra]))
+            raise ConfigError(unknown("key", key, [*names, *extra], place))
         given[key] = _read(hints[key], value, place, before.get(key))
     for name in _NEEDED.get(kind, ()) if start is None else ():
         if name not in given:
@@ -245,7 +226,7 @@ def _read_kind(tables: tuple[type, ...], table: dict[str, Any], where: str, star
         if not isinstance(wanted, str):
             raise _wrong(f"{where}.{KIND}", wanted, f"one of {_quoted(named)}")
         if wanted not in named:
-            raise ConfigError(_unknown(f"{where}.{KIND}", wanted, wanted, list(named)))
+            raise ConfigError(unknown(f"{where}.{KIND}", wanted, named))
         chosen = named[wanted]
     return _read_table(chosen, table, where, start if type(start) is chosen else None)
 
@@ -336,12 +317,6 @@ def _values(kind: type, start: Any) -> dict[str, Any]:
 def _wrong(where: str, value: Any, expected: str) -> ConfigError:
     shown = json.dumps(value, default=str, ensure_ascii=False)
     return ConfigError(f"{where} is {shown if len(shown) <= 60 else shown[:57] + '...'}: expected {expected}")
-
-
-def _unknown(what: str, place: str, key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"unknown {what} {place!r}{hint}: expected one of {', '.join(known)}"
 
 
 def _quoted(values: Iterable[Any]) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import fields, replace
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.teaching import TeachingConfig
 from fedbits.matching import (
@@ -235,11 +234,9 @@ def get(name: str, **overrides: object) -> Recipe:
         ConfigError: no such recipe or field, or a value out of range.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown recipe {name!r}{hint}: expected one of {', '.join(RECIPES)}")
+        raise ConfigError(unknown("recipe", name, RECIPES))
     given = {key: value for key, value in overrides.items() if value is not None}
-    unknown = set(given) - {field.name for field in fields(Recipe)}
-    if unknown:
-        raise ConfigError(f"recipe {name!r} has no setting {sorted(unknown)[0]!r}")
+    others = set(given) - {field.name for field in fields(Recipe)}
+    if others:
+        raise ConfigError(f"recipe {name!r} has no setting {sorted(others)[0]!r}")
     return replace(RECIPES[name], **given)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedbits.budget import Budget
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from nodes.roles import CL_LEARNER, EDGE_NODE, check_name
 
 Scalar = bool | int | float | str
@@ -115,9 +115,7 @@ class RunConfig:
         for name, known in (("policy", POLICIES), ("class_order", CLASS_ORDERS)):
             value = getattr(self, name)
             if value not in known:
-                raise ConfigError(
-                    f"unknown {name.replace('_', ' ')} {value!r}: expected one of {', '.join(known)}"
-                )
+                raise ConfigError(unknown(name.replace("_", " "), value, known))
 
     @property
     def amount(self) -> str:
@@ -171,9 +169,7 @@ class RunConfig:
                 continue
             name = key.replace("-", "_")
             if name not in fields:
-                raise ConfigError(
-                    f"unknown run setting {key!r}: expected one of {', '.join(cls().to_flat())}"
-                )
+                raise ConfigError(unknown("run setting", key, cls().to_flat()))
             values[name] = _typed(key, value, type(fields[name].default))
         return cls(**values, **groups)  # type: ignore[arg-type]
 

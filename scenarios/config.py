@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedbits.budget import Budget
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from scenarios.memory import POLICIES
 from scenarios.stream import scenario
 
@@ -60,9 +60,9 @@ class RunConfig:
         """Raise :class:`FedbitsError` where a value does not exist or has no effect."""
         scenario(self.scenario, self.experiences)
         if self.strategy not in STRATEGIES:
-            raise ConfigError(f"unknown strategy {self.strategy!r}: expected one of {', '.join(STRATEGIES)}")
+            raise ConfigError(unknown("strategy", self.strategy, STRATEGIES))
         if self.policy is not None and self.policy not in POLICIES:
-            raise ConfigError(f"unknown memory policy {self.policy!r}: expected one of {', '.join(POLICIES)}")
+            raise ConfigError(unknown("memory policy", self.policy, POLICIES))
         if Budget.parse(self.memory).unit == "bpp":
             raise ConfigError(f"memory {self.memory!r} depends on its samples: give bytes, such as 10KiB")
         for name, allowed in self._meanings().items():

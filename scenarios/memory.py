@@ -20,7 +20,7 @@ from fedbits.data import DataSpec, TensorData
 from fedbits.data.union import Union
 from fedbits.distill import distill
 from fedbits.distilled_set import DistilledSet
-from fedbits.errors import BudgetError, ConfigError, MismatchError
+from fedbits.errors import BudgetError, ConfigError, MismatchError, unknown
 from fedbits.labels import SoftLabels
 from fedbits.progress import SILENT, Progress
 from fedbits.recipe import Recipe
@@ -67,7 +67,7 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range."""
         if self.policy not in POLICIES:
-            raise ConfigError(f"unknown memory policy {self.policy!r}: expected one of {', '.join(POLICIES)}")
+            raise ConfigError(unknown("memory policy", self.policy, POLICIES))
         if self.capacity < 1:
             raise ConfigError(f"the memory's capacity is {self.capacity} bytes: expected 1 or more")
         if self.policy == "fixed" and (self.quotas is None or self.quotas < 1):

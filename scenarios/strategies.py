@@ -27,7 +27,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from fedbits import networks
-from fedbits.errors import BudgetError, ConfigError
+from fedbits.errors import BudgetError, ConfigError, unknown
 from fedbits.progress import Progress, Task
 from scenarios.buffer import CompressedBuffer
 from scenarios.memory import MemoryConfig
@@ -257,5 +257,5 @@ def build(name: str, setting: Setting) -> SupervisedTemplate:
     """
     known = COMPRESSED | STOCK
     if name not in known:
-        raise ConfigError(f"unknown strategy {name!r}: expected one of {', '.join(known)}")
+        raise ConfigError(unknown("strategy", name, known))
     return known[name](setting)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedbits import recipe_toml, recipes
+from fedbits import recipe_toml, recipe_variants, recipes
 from fedbits.errors import ConfigError
 from fedbits.matching import OBJECTIVES
 from fedbits.matching.pool import PoolConfig
@@ -133,10 +133,10 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_another_quantizer():
     quadd = recipes.get("quadd")
-    assert recipe_toml.requantized(quadd, None) is quadd
-    assert recipe_toml.requantized(quadd, "post").quantizer == replace(quadd.quantizer, name="post")
+    assert recipe_variants.requantized(quadd, None) is quadd
+    assert recipe_variants.requantized(quadd, "post").quantizer == replace(quadd.quantizer, name="post")
     with pytest.raises(ConfigError, match=r"unknown quantizer 'unifrom' \(did you mean 'uniform'\?\)"):
-        recipe_toml.requantized(quadd, "unifrom")
+        recipe_variants.requantized(quadd, "unifrom")
 
 
 def test_epitomes_are_planned_or_complete():
@@ -213,4 +213,4 @@ def test_quantizers_are_for_pixels():
     with pytest.raises(
         ConfigError, match="quantizer is 'apot': it shapes pixels, but the storage is 'epitome'"
     ):
-        recipe_toml.requantized(recipes.get("speed"), "apot")
+        recipe_variants.requantized(recipes.get("speed"), "apot")

@@ -17,7 +17,7 @@ from fedbits.budget import Budget
 from fedbits.errors import ConfigError, DataError
 from fedbits.evaluate import protocol
 from fedbits.parameterization import EpitomeConfig, LatentConfig
-from fedbits.sweep import SweepConfig, best_by_group, measure, plots, ranked, report, run
+from fedbits.sweep import SweepConfig, best_by_group, measure, plots, ranked, rate_utility_plot, report, run
 from fedbits.sweep.grid import budget_text
 from fedbits.sweep.result import Outcome, Result
 
@@ -213,7 +213,8 @@ def test_several_jobs_find_what_one_finds(data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bits": ()}, "without bits"),
+        ({"recipes": ()}, "without recipes"),
+        ({"shares": (1.5,)}, "share is 1.5: expected 0 .* to 1"),
         ({"budgets": ()}, "budgets .* or ipc"),
         ({"bits": (9,)}, "bits is 9"),
         ({"factors": (3,)}, "factor is 3"),
@@ -306,15 +307,15 @@ def test_plots_are_drawn(tmp_path, settings):
 
 def test_lines_lead_along_the_best():
     budgets = made_up(config(budgets=(Budget(400), Budget(800)), bits=(1, 3)))
-    assert [one.point.bits for one in plots.frontier(budgets)] == [3, 3]
+    assert [one.point.bits for one in rate_utility_plot.frontier(budgets)] == [3, 3]
     images = made_up(config(budgets=(), ipcs=(5,), bits=(1, 3, 4), recipes=(recipes.get("random"),)))
-    assert [one.point.bits for one in plots.frontier(images)] == [1, 3]
+    assert [one.point.bits for one in rate_utility_plot.frontier(images)] == [1, 3]
 
 
 def test_names_do_not_overlap():
-    assert plots.spread([0.5], 0.2) == [0.5]
-    assert plots.spread([0.0, 0.05, 0.99], 0.2) == pytest.approx([0.1, 0.3, 0.9])
-    many = plots.spread([0.9] * 8, 0.2)
+    assert rate_utility_plot.spread([0.5], 0.2) == [0.5]
+    assert rate_utility_plot.spread([0.0, 0.05, 0.99], 0.2) == pytest.approx([0.1, 0.3, 0.9])
+    many = rate_utility_plot.spread([0.9] * 8, 0.2)
     assert all(b - a >= 0.125 - 1e-9 for a, b in pairwise(many)) and 0 < many[0] < many[-1] < 1
 
 

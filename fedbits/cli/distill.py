@@ -149,13 +149,13 @@ def distill(
     before = output.stamp()
     with guard(lambda: output.kept(before)):
         from fedbits import data as data_sets
-        from fedbits import recipe_toml
+        from fedbits import recipe_toml, recipe_variants
         from fedbits.budget import Budget
         from fedbits.device import pick
 
         limit = Budget.parse(budget) if budget is not None else None
         plan = recipe_toml.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps, labels=labels)
-        plan = recipe_toml.requantized(plan, quantizer)
+        plan = recipe_variants.requantized(plan, quantizer)
         if limit is None and plan.ipc is None:
             raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
         where = str(pick(device))

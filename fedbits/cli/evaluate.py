@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,7 @@ from fedbits.cli.common import (
     print_table,
     terminal_progress,
 )
-from fedbits.errors import ConfigError, MismatchError
+from fedbits.errors import ConfigError, MismatchError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -154,9 +153,7 @@ def _protocols(protocol: Protocol, listed: str | None) -> list[Protocol]:
     names = list(dict.fromkeys(name.strip() for name in listed.split(",")))
     for name in names:
         if name not in NETWORKS:
-            close = difflib.get_close_matches(name, NETWORKS, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ConfigError(f"unknown network {name!r}{hint}: expected some of {', '.join(NETWORKS)}")
+            raise ConfigError(unknown("network", name, NETWORKS))
     return [dataclasses.replace(protocol, network=name) for name in names]
 
 

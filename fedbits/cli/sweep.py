@@ -36,9 +36,13 @@ EXAMPLES = """Examples:
 
   fedbits sweep --data digits --budget 1KiB --recipes quadd,my.toml --protocol dsa --repeats 3 --json
 
+  fedbits sweep --data fashion_mnist --budget 1KiB/class --recipes quadd,random --bits auto --factors auto
+  --shares 0,0.25,0.5,0.75,1    (samples or a network that labels them? split.png shows it)
+
 Points are judged on a part of the training data that is not distilled; the test data is never looked at.
 An interrupted sweep goes on with the same command; a larger grid with the same --out adds to it."""
 
+PLANNED = "auto"
 T = TypeVar("T")
 
 
@@ -61,9 +65,20 @@ QuantizersOption = Annotated[
     ),
 ]
 BitsOption = Annotated[
-    str, typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; only of pixels.")
+    str,
+    typer.Option(help="Bits a value, by commas: 1 to 8, or 32 for floats; only of pixels. Or auto: planned."),
 ]
-FactorsOption = Annotated[str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8.")]
+FactorsOption = Annotated[
+    str, typer.Option(help="Times smaller a side is stored, by commas: 1,2,4,8. Or auto: planned.")
+]
+SharesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Shares of the bytes for a network that labels, by commas: 0 (samples alone) to 1 (it alone); "
+        "as the recipes have it when left out.",
+        show_default=False,
+    ),
+]
 IpcOption = Annotated[
     str | None,
     typer.Option(
@@ -96,6 +111,7 @@ def sweep(
     quantizers: QuantizersOption = None,
     bits: BitsOption = "1,2,3,4",
     factors: FactorsOption = "1",
+    shares: SharesOption = None,
     ipc: IpcOption = None,
     steps: StepsOption = None,
     validation: ValidationOption = 0.1,
@@ -126,8 +142,9 @@ def sweep(
         config = SweepConfig(
             recipes=_list("--recipes", recipes, recipe_toml.get),
             quantizers=_list("--quantizers", quantizers, str),
-            bits=_list("--bits", bits, int),
-            factors=_list("--factors", factors, int),
+            bits=_list("--bits", None if bits == PLANNED else bits, int),
+            factors=_list("--factors", None if factors == PLANNED else factors, int),
+            shares=_list("--shares", shares, float),
             ipcs=_list("--ipc", ipc, int),
             budgets=_list("--budgets", budgets, Budget.parse),
             steps=steps,
@@ -153,7 +170,8 @@ def _list(option: str, text: str | None, read: Callable[[str], T]) -> tuple[T, .
     try:
         return tuple(dict.fromkeys(read(item) for item in items))
     except ValueError as error:
-        raise ConfigError(f"{option} {text!r} is not a list of whole numbers: write it like 1,2,4") from error
+        wanted = "numbers: write it like 0,0.5,1" if read is float else "whole numbers: write it like 1,2,4"
+        raise ConfigError(f"{option} {text!r} is not a list of {wanted}") from error
 
 
 def _report(result: Sweep, folder: Path, data: str, plots: bool, as_json: bool) -> None:
@@ -190,7 +208,7 @@ def _print_table(rows: list[list[str]], result: Sweep) -> None:
         box=None,
         pad_edge=False,
     )
-    numbers = ("bits", "size", "samples", "bytes")
+    numbers = ("network", "bits", "size", "samples", "bytes")
     for name in ("budget", "recipe", "quantiser", *numbers, "accuracy"):
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:

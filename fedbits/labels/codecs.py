@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.labels.codec import LabelCodec
 from fedbits.labels.linear import Principal, RobustPrincipal
 from fedbits.labels.simple import Float16, Scalar, Top
@@ -15,5 +15,5 @@ CODECS: dict[str, type[LabelCodec]] = {kind.name: kind for kind in _KINDS}
 def codec_named(name: str) -> type[LabelCodec]:
     """Raise :class:`ConfigError` where there is none."""
     if name not in CODECS:
-        raise ConfigError(f"unknown codec of labels {name!r}: expected one of {', '.join(CODECS)}")
+        raise ConfigError(unknown("codec of labels", name, CODECS))
     return CODECS[name]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbits.data.spec import DataSpec
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.networks.beamcnn import BeamCNN
 from fedbits.networks.convnet import ConvNet
 from fedbits.networks.initialise import initialise
@@ -74,7 +74,7 @@ def check(name: str, spec: DataSpec) -> None:
         ConfigError: the name is unknown, or the network cannot take samples of this shape.
     """
     if name not in NETWORKS:
-        raise ConfigError(f"unknown network {name!r}: expected one of {', '.join(sorted(NETWORKS))}")
+        raise ConfigError(unknown("network", name, sorted(NETWORKS)))
     smallest = _SMALLEST_SIDE.get(name)
     if smallest is None:
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.quantization.apot import ApotQuantizer
 from fedbits.quantization.base import (
     FixedQuantizer,
@@ -57,7 +57,7 @@ def build(config: QuantizerConfig, bits: int, samples: Tensor) -> Quantizer:
         ConfigError: no quantiser of that name.
     """
     if config.name not in QUANTIZERS:
-        raise ConfigError(f"unknown quantizer {config.name!r}: expected one of {', '.join(QUANTIZERS)}")
+        raise ConfigError(unknown("quantizer", config.name, QUANTIZERS))
     if not config.warmup or config.name in _WITHOUT_WARM_UP:
         return QUANTIZERS[config.name](bits, samples, config)
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.quantization.grid import Grid, half
 
 QuantizerName = Literal["uniform", "fsq", "ddq", "apot", "post"]
@@ -47,8 +47,7 @@ class QuantizerConfig:
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a name is unknown or a value out of range."""
         if self.name not in get_args(QuantizerName):
-            names = ", ".join(get_args(QuantizerName))
-            raise ConfigError(f"unknown quantizer {self.name!r}: expected one of {names}")
+            raise ConfigError(unknown("quantizer", self.name, get_args(QuantizerName)))
         if self.scope not in get_args(Scope):
             scopes = " or ".join(get_args(Scope))
             raise ConfigError(f"scope of the quantizer is {self.scope!r}: expected {scopes}")

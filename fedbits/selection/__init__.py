@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedbits.data.tensors import TensorData
-from fedbits.errors import ConfigError
+from fedbits.errors import ConfigError, unknown
 from fedbits.rng import torch_stream
 from fedbits.selection.clusters import cluster
 from fedbits.selection.correct import correctly_classified
@@ -49,7 +49,7 @@ def select(data: TensorData, method: Selection, per_class: int, seed: int) -> li
         ConfigError: no such method.
     """
     if method not in SELECTIONS:
-        raise ConfigError(f"unknown selection {method!r}: expected one of {', '.join(SELECTIONS)}")
+        raise ConfigError(unknown("selection", method, SELECTIONS))
     if not len(data):
         return data.class_indices()
     order = SELECTIONS[method](data, seed)

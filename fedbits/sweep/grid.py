@@ -12,11 +12,12 @@ from fedbits.budget import Budget
 from fedbits.errors import ConfigError
 from fedbits.evaluate import PROTOCOLS, Protocol
 from fedbits.recipe import FLOAT_BITS, Recipe
-from fedbits.recipe_toml import requantized
+from fedbits.recipe_variants import requantized, shared
 
 FLOATS = f"float{FLOAT_BITS}"
 FLOAT_WORDS = "32-bit floats"
-STORAGES = {"epitome": "sparse codes", "latent": "latents"}  # that have no bits, in words
+# What has no bits of its own choosing, in words.
+STORAGES = {"epitome": "sparse codes", "latent": "latents", "none": "a network", "pixel": "planned bits"}
 
 
 def budget_text(budget: Budget) -> str:
@@ -38,9 +39,10 @@ def count(number: int, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """One composition to try: ``recipe`` with a quantiser (None: its own), bits, factor and perhaps ipc.
+    """One composition to try: ``recipe`` with a quantiser, bits and factor (None: its own), and perhaps ipc.
 
-    A recipe that stores no pixels has no quantiser, bits and factor: all three are None.
+    A recipe that stores no pixels has no quantiser, bits and factor: all three are None. ``share`` of the
+    bytes is for a network that labels (None: as the recipe has it).
     """
 
     recipe: Recipe
@@ -49,31 +51,37 @@ class Point:
     factor: int | None
     ipc: int | None
     budget: Budget | None
+    share: float | None = None
 
     def complete(self) -> Recipe:
         """The recipe with everything in it; raises :class:`ConfigError` where it cannot be."""
         whole = requantized(self.recipe, self.quantizer)
-        return replace(whole, bits=self.bits, factor=self.factor, ipc=self.ipc)
+        bits, factor = self.bits or whole.bits, self.factor or whole.factor
+        return shared(replace(whole, ipc=self.ipc, bits=bits, factor=factor), self.share)
 
     @property
     def quantizer_name(self) -> str:
-        if self.recipe.storage in STORAGES:
+        if self.recipe.storage != "pixel":
             return STORAGES[self.recipe.storage]
-        if self.bits == FLOAT_BITS:
+        if (self.bits or self.recipe.bits) == FLOAT_BITS:
             return FLOATS
         return self.quantizer or self.recipe.quantizer.name
 
     @property
     def form(self) -> str:
         """What values are, in words."""
-        if self.bits is None:
+        bits = self.bits or self.recipe.bits
+        if bits is None:
             return STORAGES[self.recipe.storage]
-        return FLOAT_WORDS if self.bits == FLOAT_BITS else count(self.bits, "bit")
+        return FLOAT_WORDS if bits == FLOAT_BITS else count(bits, "bit")
 
     @property
     def series(self) -> str:
-        """What points that differ in nothing but their numbers share: recipe and quantiser."""
-        return f"{self.recipe.name}, {self.quantizer_name}"
+        """What points that differ in nothing but their numbers share: recipe, quantiser and the split."""
+        if self.recipe.storage == "none":
+            return f"{self.recipe.name} alone"
+        split = f", {100 * self.share:g} % network" if self.share else ""
+        return f"{self.recipe.name}, {self.quantizer_name}{split}"
 
     @property
     def group(self) -> str:
@@ -87,6 +95,7 @@ class Point:
         parts += [f"{self.bits}bit", f"f{self.factor}"] if self.bits else []
         parts += [f"ipc{self.ipc}"] if self.ipc else []
         parts += [budget_text(self.budget)] if self.budget else []
+        parts += [] if self.share is None else [f"share{self.share:g}"]
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:10]
         return re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join([*parts, digest]))
 
@@ -99,8 +108,11 @@ class SweepConfig:
         recipes: to start from; each point replaces its quantiser, bits, factor and ipc; of one that stores no
             pixels, which has only the last of these, ipc alone.
         quantizers: names; empty leaves each recipe its own.
-        bits: a value, 1 to 8, or 32 for float32 numbers, which are stored whole (at factor 1, unquantised).
-        factors: by which each side is stored smaller: 1, 2, 4, 8.
+        bits: a value, 1 to 8, or 32 for float32 numbers, which are stored whole (at factor 1, unquantised);
+            empty leaves them to each recipe, and to the planner.
+        factors: by which each side is stored smaller: 1, 2, 4, 8; empty as ``bits``.
+        shares: of the bytes, for a network that labels views of the samples: 0 is samples alone, 1 the
+            network alone; empty leaves each recipe as it is.
         ipcs: samples of each class; empty takes as many as a budget allows.
         budgets: of the blobs; empty compares at the same number of samples instead.
         steps: of optimisation, for recipes that have any; None leaves them their own.
@@ -116,6 +128,7 @@ class SweepConfig:
     quantizers: tuple[str, ...] = ()
     bits: tuple[int, ...] = (1, 2, 3, 4)
     factors: tuple[int, ...] = (1,)
+    shares: tuple[float, ...] = ()
     ipcs: tuple[int, ...] = ()
     budgets: tuple[Budget, ...] = ()
     steps: int | None = None
@@ -126,9 +139,8 @@ class SweepConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("recipes", "bits", "factors"):
-            if not getattr(self, name):
-                raise ConfigError(f"a sweep without {name} has nothing to try: give at least one")
+        if not self.recipes:
+            raise ConfigError("a sweep without recipes has nothing to try: give at least one")
         if not self.budgets and not self.ipcs:
             raise ConfigError("a sweep needs budgets (the same memory) or ipc (the same images): give one")
         if not self.ipcs and any(budget.unit == "bpp" for budget in self.budgets):
@@ -149,6 +161,8 @@ class SweepConfig:
             free = replace(recipe, storage="pixel", epitome=None, latent=None, bits=None, factor=None)
             for quantizer in self.quantizers:
                 requantized(free, quantizer)
+            for share in self.shares:
+                shared(free, share)
             for field, values in fields.items():
                 for value in values:
                     replace(free, **{} if value is None else {field: value})  # type: ignore[arg-type]
@@ -160,25 +174,32 @@ class SweepConfig:
             self.recipes,
             self.quantizers or (None,),
             self.ipcs or (None,),
-            self.factors,
-            self.bits,
+            self.factors or (None,),
+            self.bits or (None,),
+            self.shares or (None,),
         )
-        points = []
-        for recipe in self.recipes:
-            if recipe.storage == "none":
-                raise ConfigError(
-                    f"recipe {recipe.name!r} makes no samples to train on: leave it out of a sweep"
-                )
-        for budget, recipe, quantizer, ipc, factor, bits in grid:
-            if self.steps is not None and recipe.steps:
-                recipe = replace(recipe, steps=self.steps)
-            if recipe.storage in STORAGES:
-                points.append(Point(recipe, None, None, None, ipc, budget))
-            elif bits == FLOAT_BITS:
-                points.append(Point(recipe, None, bits, 1, ipc, budget))
-            else:
-                points.append(Point(recipe, quantizer, bits, factor, ipc, budget))
-        return tuple(dict.fromkeys(points))
+        return tuple(dict.fromkeys(self._point(*chosen) for chosen in grid))
+
+    def _point(
+        self,
+        budget: Budget | None,
+        recipe: Recipe,
+        quantizer: str | None,
+        ipc: int | None,
+        factor: int | None,
+        bits: int | None,
+        share: float | None,
+    ) -> Point:
+        """What of the choices means anything to ``recipe``."""
+        if share == 1 or recipe.storage == "none":
+            return Point(shared(recipe, 1), None, None, None, None, budget)
+        if self.steps is not None and recipe.steps:
+            recipe = replace(recipe, steps=self.steps)
+        if recipe.storage in ("epitome", "latent"):
+            return Point(recipe, None, None, None, ipc, budget, share)
+        if bits == FLOAT_BITS:
+            return Point(recipe, None, bits, 1, ipc, budget, share)
+        return Point(recipe, quantizer, bits, factor, ipc, budget, share)
 
     def conditions(self) -> dict[str, Any]:
         """What must be the same for two points to be comparable, for JSON."""

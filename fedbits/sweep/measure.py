@@ -73,7 +73,16 @@ class Bench:
             raise ConfigError(f"factor is {point.factor}: flat samples have no sides to shrink, give 1")
         blob = container.encode(self._distil(point, progress))
         received = container.decode(blob)
+        present = sum(samples > 0 for samples in self.training.class_counts())
+        limit = None if point.budget is None else point.budget.bytes(received.spec, present, len(received))
+        return Outcome(limit, len(blob), len(received), self._judged(received, progress))
+
+    def _judged(self, received: DistilledSet, progress: Progress) -> tuple[float, ...]:
+        """Accuracies of fresh networks on what was held out; or that of a network that came alone."""
         config = self.config
+        if received.network is not None and not len(received):
+            network = received.network.on(torch.device(config.device))
+            return (evaluate.accuracy(network, self.held_out),)
         judged = evaluate.evaluate(
             received,
             self.held_out,
@@ -83,9 +92,7 @@ class Bench:
             device=config.device,
             progress=progress,
         )
-        present = sum(samples > 0 for samples in received.class_counts())
-        limit = None if point.budget is None else point.budget.bytes(received.spec, present, len(received))
-        return Outcome(limit, len(blob), len(received), judged.accuracies)
+        return judged.accuracies
 
     def _distil(self, point: Point, progress: Progress) -> DistilledSet:
         """The point's set, from a checkpoint where a fitting one was left behind."""

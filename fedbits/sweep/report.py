@@ -34,6 +34,7 @@ def document(sweep: Sweep, data: str) -> dict[str, Any]:
             "quantizers": list(config.quantizers),
             "bits": list(config.bits),
             "factors": list(config.factors),
+            "shares": list(config.shares),
             "ipc": list(config.ipcs),
         },
         "versions": {name: metadata.version(name) for name in _PACKAGES},
@@ -75,13 +76,15 @@ def command(result: Result, data: str, path: Path) -> str:
 
 
 def table(results: Sequence[Result], best: dict[str, Result]) -> list[list[str]]:
-    """Rows, best first: budget, recipe, quantiser, bits, size, samples, bytes, accuracy or reason."""
+    """Rows, the best first: what a point is, then samples, bytes, and accuracy or the reason for none."""
     chosen = {result.point for result in best.values()}
     rows = []
     for one in ranked(results):
         point, outcome = one.point, one.outcome
         row = [point.group, point.recipe.name, point.quantizer_name]
-        row += ["-", "-"] if point.bits is None else [str(point.bits), f"1/{point.factor}"]
+        row += ["-" if point.share is None else f"{100 * point.share:g} %"]
+        row += ["-" if point.bits is None else str(point.bits)]
+        row += ["-" if point.factor is None else f"1/{point.factor}"]
         if one.done:
             spread = f" ± {100 * one.std:.2f}" if len(outcome.accuracies) > 1 else ""
             mark = " *" if point in chosen else ""

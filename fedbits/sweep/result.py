@@ -47,6 +47,8 @@ class Result:
     @property
     def spot(self) -> str:
         """The point in words: ``3 bits, half size, 406 samples``."""
+        if self.point.recipe.storage == "none":
+            return "a network, no samples"
         factor = self.point.factor or 1
         parts = [self.point.form, SIZES[factor]] if factor > 1 else [self.point.form]
         return ", ".join([*parts, count(self.outcome.samples or 0, "sample")])
@@ -61,6 +63,7 @@ class Result:
             "bits": point.bits,
             "factor": point.factor,
             "ipc": point.ipc,
+            "share": 1.0 if point.recipe.storage == "none" else point.share,
             "budget": None if point.budget is None else budget_text(point.budget),
             "budget_bytes": outcome.limit,
             "status": "done" if self.done else "impossible",
