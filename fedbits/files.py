@@ -8,6 +8,14 @@ from pathlib import Path
 
 from fedbits.errors import FedbitsError
 
+CACHE_ENVIRONMENT = "FEDBITS_CACHE"
+CACHE = Path("~/.cache/fedbits")
+
+
+def cache_folder(kind: str) -> Path:
+    """Where one ``kind`` is kept between runs: in ``$FEDBITS_CACHE``, or in ``~/.cache/fedbits``."""
+    return Path(os.environ.get(CACHE_ENVIRONMENT) or CACHE).expanduser() / kind
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write ``data`` beside ``path`` and rename it over, so that no reader ever sees half a file.

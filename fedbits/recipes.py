@@ -233,6 +233,10 @@ def get(name: str, **overrides: object) -> Recipe:
     Raises:
         ConfigError: no such recipe or field, or a value out of range.
     """
+    if name == "auto":
+        raise ConfigError(
+            "recipe 'auto' is a choice by trial, which distill makes: name the recipe itself here"
+        )
     if name not in RECIPES:
         raise ConfigError(unknown("recipe", name, RECIPES))
     given = {key: value for key, value in overrides.items() if value is not None}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fedbits.data import TensorData
     from fedbits.recipe import Recipe
 
+AUTO = "auto"  # as a recipe: what does best in a trial
 EXAMPLES = """Examples:
 
   fedbits distill --data fashion_mnist --budget 1KiB/class
@@ -45,6 +46,8 @@ EXAMPLES = """Examples:
   fedbits distill --data digits --budget 2KiB --recipe random --labels network    (labels every view of them)
 
   fedbits distill --data digits --budget 1KiB --recipe my.toml    (begin with: fedbits recipe quadd > my.toml)
+
+  fedbits distill --data fashion_mnist --budget 4KiB/class --recipe auto    (tries recipes, takes the best)
 
 An interrupted run goes on where its last checkpoint is: the same command again, with --resume."""
 
@@ -89,7 +92,11 @@ BudgetOption = Annotated[
     typer.Option(help="Limit of the blob: 1KiB/class, 10KiB, 4096bits/class, 0.5bpp.", show_default=False),
 ]
 RecipeOption = Annotated[
-    str, typer.Option(help="How to distil: a name that 'fedbits recipe' lists, or a TOML file.")
+    str,
+    typer.Option(
+        help="How to distil: a name that 'fedbits recipe' lists, a TOML file, or auto: what does best on "
+        "held-out training data."
+    ),
 ]
 IpcOption = Annotated[
     int | None,
@@ -116,6 +123,14 @@ LabelsOption = Annotated[
         show_default=False,
     ),
 ]
+ShareOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the bytes, for a network that labels: 0 (samples alone) to 1 (it alone); the recipe's own "
+        "when left out.",
+        show_default=False,
+    ),
+]
 StepsOption = Annotated[
     int | None,
     typer.Option(help="Optimisation steps; the recipe's own when left out.", show_default=False),
@@ -135,6 +150,7 @@ def distill(
     quantizer: QuantizerOption = None,
     factor: FactorOption = None,
     labels: LabelsOption = None,
+    share: ShareOption = None,
     steps: StepsOption = None,
     out: OutOption = Path("set.fbits"),
     resume: ResumeOption = False,
@@ -154,17 +170,43 @@ def distill(
         from fedbits.device import pick
 
         limit = Budget.parse(budget) if budget is not None else None
-        plan = recipe_toml.get(recipe, ipc=ipc, bits=bits, factor=factor, steps=steps, labels=labels)
-        plan = recipe_variants.requantized(plan, quantizer)
-        if limit is None and plan.ipc is None:
-            raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
+        given = {"ipc": ipc, "bits": bits, "factor": factor, "steps": steps, "labels": labels}
+        if recipe == AUTO:
+            _check_choice({**given, "quantizer": quantizer, "share": share}, limit)
+        else:
+            plan = recipe_variants.requantized(recipe_toml.get(recipe, **given), quantizer)
+            plan = recipe_variants.shared(plan, share)
+            if limit is None and plan.ipc is None:
+                raise ConfigError("give a --budget such as 1KiB/class, or --ipc, the samples of each class")
         where = str(pick(device))
         check_output(out)
         train = data_sets.load(data, data_root, download).train
         output.announce()
+        choice: dict[str, Any] = {}
+        if limit is not None and recipe == AUTO:
+            plan, choice = _chosen(train, limit, seed, where)
         facts = _distill(train, plan, limit, output, seed, where)
-        facts = {"out": out, "data": data, "seed": seed, "device": where, **facts}
+        facts = {"out": out, "data": data, "seed": seed, "device": where, **choice, **facts}
         print_json(facts) if as_json else _print(facts)
+
+
+def _check_choice(given: dict[str, Any], limit: Budget | None) -> None:
+    """Raise :class:`ConfigError` where something is given that a choice by trial makes by itself."""
+    if limit is None:
+        raise ConfigError("recipe 'auto' chooses for a budget: give one, such as --budget 1KiB/class")
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name} is {value}, but recipe 'auto' chooses it: leave --{name} out")
+
+
+def _chosen(train: TensorData, limit: Budget, seed: int, device: str) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe by trial, and what the trial found."""
+    from fedbits.choice import choose
+
+    with terminal_progress() as progress:
+        choice = choose(train, limit, seed=seed, device=device, progress=progress)
+    say(f"auto: {choice.reason}")
+    return choice.recipe, {"choice": choice.document()}
 
 
 def _distill(

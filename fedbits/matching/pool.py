@@ -17,7 +17,8 @@ from fedbits.augment import augment, draw
 from fedbits.checkpoint import fingerprint
 from fedbits.data.tensors import TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.store import NetworkStore, cache_folder
+from fedbits.files import cache_folder
+from fedbits.matching.store import NetworkStore
 from fedbits.progress import Progress, Task
 from fedbits.rng import derive_seed, torch_stream
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,8 @@ import numpy as np
 from fedbits.errors import FedbitsError
 from fedbits.files import write_atomic
 
-ENVIRONMENT = "FEDBITS_CACHE"
-DEFAULT = Path("~/.cache/fedbits")
 _DIGEST = 32  # bytes of SHA-256 before the numbers
 _log = logging.getLogger(__name__)
-
-
-def cache_folder(kind: str) -> Path:
-    """Where one ``kind`` is kept between runs: in ``$FEDBITS_CACHE``, or in ``~/.cache/fedbits``."""
-    return Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser() / kind
 
 
 class NetworkStore:

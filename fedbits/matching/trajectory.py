@@ -19,10 +19,10 @@ from fedbits.acceleration import choose
 from fedbits.augment import Draw, augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
+from fedbits.files import cache_folder
 from fedbits.matching.base import Objective, Setting, Synthetic, with_gradient
 from fedbits.matching.experts import ExpertConfig, build_network, train_experts
 from fedbits.matching.functional import FlatNetwork
-from fedbits.matching.store import cache_folder
 from fedbits.matching.unroll import unroll
 from fedbits.progress import Progress
 from fedbits.rng import torch_stream

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 
-from fedbits import container
+from fedbits import choice, container, evaluate
 from fedbits.cli import distill as command
+from fedbits.labels.network import training
 from fedbits.optimise import CHECKPOINT_EVERY
 from fedbits.progress import SILENT, Progress, Task
 
@@ -147,3 +149,40 @@ def test_a_number_of_samples_is_kept_to(fedbits, tmp_path, settings, bits):
 def test_wrong_settings_are_one_sentence(fedbits, settings, named):
     outcome = fedbits("distill", "--data", "digits", *settings)
     assert outcome.is_one_sentence() and named in outcome.err
+
+
+def test_the_share_of_a_network_splits_the_bytes(fedbits, monkeypatch):
+    monkeypatch.setattr(training, "WORK", 1.0)  # as few steps as there may be
+    words = ("distill", "--data", "digits", "--budget", "1KiB", "--recipe", "random", "--device", "cpu")
+    both = json.loads(fedbits(*words, "--share", 0.5, "--out", "both.fbits", "--json").out)
+    samples = json.loads(fedbits(*words, "--share", 0, "--out", "samples.fbits", "--json").out)
+    assert both["labels"] == "network" and samples["labels"] == "hard"
+    assert 0 < both["samples"] < samples["samples"]
+    assert both["bytes"] <= both["budget_bytes"] == 1024
+    refused = fedbits(*words, "--share", 1.5)
+    assert refused.code == 2 and "share is 1.5: expected 0 (samples alone) to 1" in refused.err
+
+
+def test_auto_says_what_it_chose_and_leaves_a_blob_by_it(fedbits, monkeypatch, tmp_path):
+    few = choice.ChoiceConfig(("random", "herding"), (), 2, protocol=evaluate.protocol("laptop", steps=5))
+    monkeypatch.setattr(choice, "choose", partial(choice.choose, config=few))
+    monkeypatch.setenv("FEDBITS_CACHE", str(tmp_path / "cache"))
+    words = ("distill", "--data", "digits", "--budget", "500B", "--recipe", "auto", "--device", "cpu")
+    outcome = fedbits(*words, "--json")
+    facts = json.loads(outcome.out)
+    assert facts["recipe"] == facts["choice"]["recipe"] in ("random", "herding")
+    assert "of held-out training data, before" in facts["choice"]["reason"]
+    assert facts["choice"]["reason"] in outcome.err
+    assert len(facts["choice"]["tried"]) == 2 and facts["bytes"] <= 500
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--budget", "500B", "--bits", 2), "bits is 2, but recipe 'auto' chooses it: leave --bits out"),
+        (("--ipc", 10), "recipe 'auto' chooses for a budget: give one"),
+    ],
+)
+def test_auto_chooses_everything(fedbits, words, message):
+    outcome = fedbits("distill", "--data", "digits", "--recipe", "auto", *words)
+    assert outcome.code == 2 and message in outcome.err

@@ -19,9 +19,9 @@ from fedbits.acceleration import Acceleration
 from fedbits.augment import augment, draw
 from fedbits.data import TensorData
 from fedbits.errors import ConfigError
+from fedbits.files import cache_folder
 from fedbits.matching import experts as training
 from fedbits.matching.experts import ExpertConfig, Experts, build_network, experts_key, train_experts
-from fedbits.matching.store import cache_folder
 from fedbits.progress import Task
 from fedbits.rng import derive_seed, torch_stream
 
