@@ -14,8 +14,8 @@ from golden import reader
 from hostile import BLOB, EPITOME, STARVED, TOO_MUCH, VIEWED, changed, inspects_or_refuses
 from making import by_coder, make_data, make_set, make_spec, message_of, packed
 
-from fedbits import container
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
+from fedbits.container.limits import check_limits
 from fedbits.data import TensorData
 from fedbits.declared import declared
 from fedbits.errors import CorruptError, LimitError
@@ -191,7 +191,7 @@ def test_decoding_labels_takes_what_they_declare() -> None:
 def test_limits_admit_large_images() -> None:
     spec = make_spec((3, 224, 224), 1000)
     message = pb.DistilledSet(stream=bytes(100_000), pixel=pb.Pixel(bits=3))
-    container._check_limits(message, spec, [100], DecodeLimits())
+    check_limits(message, spec, [100], DecodeLimits())
 
 
 @pytest.mark.parametrize("side", [40, 80])

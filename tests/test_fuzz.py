@@ -239,7 +239,7 @@ def test_statistics_count_as_numbers() -> None:
     spec = make_spec((3, 1, 1), 1)
     object.__setattr__(spec, "shape", (channels, 1, 1))  # to make one of so many channels takes seconds
     blob = described((1, 1, 1), [1], 8, 1, stream=bytes(9000))
-    reading = mock.patch("fedbits.container._read_task", lambda _: spec)
+    reading = mock.patch("fedbits.container.reading.read_task", lambda _: spec)
     with reading, pytest.raises(LimitError, match="numbers"):
         decode(blob)
 
