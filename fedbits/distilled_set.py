@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -94,18 +95,34 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         return Batch(self.samples[index], self.labels[index])
 
     def lesson(self, index: Tensor, epoch: int, device: torch.device | str = "cpu") -> Lesson:
-        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``: views, if they have labels."""
-        labels = self.view_labels or self.network
+        """What a network learns in ``epoch`` of the samples ``index`` ``[b]``: views, if they have labels.
+
+        Where a network labels views, a sample is a view in every other epoch, and itself with its class in
+        between: what labels are worth depends on the network, and classes are certain.
+        """
+        if self.network is not None:
+            return self._in_turn(self.network, index, epoch, torch.device(device))
+        labels = self.view_labels
         if labels is None:
             return Lesson.plain(self.batch(index).samples, self.targets[index])
-        if isinstance(labels, NetworkLabels):  # which labels where the network that learns them is
-            views = labels.views(len(self)).make(lambda places: self.samples[places].to(device), epoch, index)
-            targets = labels.probabilities(views)
-        else:
-            views = labels.views.make(lambda places: self.samples[places], epoch, index)
-            targets = labels.targets(epoch, index)
+        views = labels.views.make(lambda places: self.samples[places], epoch, index)
         viewed = torch.ones(len(index), dtype=torch.bool)
-        return Lesson(views, targets, viewed, torch.full((len(index),), labels.temperature))
+        temperature = torch.full((len(index),), labels.temperature)
+        return Lesson(views, labels.targets(epoch, index), viewed, temperature)
+
+    def _in_turn(self, labels: NetworkLabels, index: Tensor, epoch: int, device: torch.device) -> Lesson:
+        """Samples, and in their turn views, labelled on ``device``, where the network is that learns them."""
+        viewed = (index + epoch) % 2 == 1
+        samples = self.samples[index].to(device)
+        targets = F.one_hot(self.labels[index], self.spec.classes).float().to(device)
+        if bool(viewed.any()):
+            views = labels.views(len(self)).make(
+                lambda places: self.samples[places].to(device), epoch, index[viewed]
+            )
+            here = viewed.nonzero().flatten().to(device)
+            samples = samples.index_copy(0, here, views)
+            targets = targets.index_copy(0, here, labels.probabilities(views))
+        return Lesson(samples, targets, viewed, torch.where(viewed, labels.temperature, 1.0))
 
     def raw(self) -> Tensor:
         """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""

@@ -62,7 +62,7 @@ _DATM = TrajectoryConfig(
 )
 
 # A network that is to know samples as they are, not views of degraded ones.
-_ALONE = LabellerConfig(least_area=1.0, rotation=0, flipped=False, mix="none")
+_ALONE = LabellerConfig(mix="none")
 
 _RECIPES = (
     Recipe(

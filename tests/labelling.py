@@ -13,6 +13,9 @@ from fedbits.labels import NetworkLabels
 from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.network.form import NetworkForm, form_for
 
+# Whatever views there may be.
+EVERY_VIEW = LabellerConfig(least_area=0.5, rotation=15, flipped=True, mix="cutmix")
+
 
 def network_labels(
     spec: DataSpec,
@@ -24,7 +27,7 @@ def network_labels(
     tensors: tuple[QuantisedTensor, ...] | None = None,
 ) -> NetworkLabels:
     """A network of any weights for samples of ``spec``; its views are drawn from ``views``."""
-    form, config = form or form_for(spec, 3), config or LabellerConfig()
+    form, config = form or form_for(spec, 3), config or EVERY_VIEW
     draws = np.random.default_rng(seed)
     made = tensors or tuple(
         QuantisedTensor(np.rint(3 * draws.standard_normal(shape)).astype(np.int64), int(draws.integers(2, 5)))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from documented import DOCUMENT, GOLDEN, assert_reads_the_same
 from golden import reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelling import alone, digest, hybrid, network_labels
+from labelling import EVERY_VIEW, alone, digest, hybrid, network_labels
 from making import make_data, make_set, message_of, packed
 from storing import as_floats, taught
 from viewed import viewed
 
 from fedbits.container import DecodeLimits, decode, encode, inspect, ledger
 from fedbits.errors import CorruptError, FormatError, LimitError
-from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.network.form import KINDS, NetworkForm
 from fedbits.labels.network.stored import DeclaredNetwork
 from fedbits.wire import distilled_set_pb2 as pb
@@ -48,7 +48,7 @@ def test_fresh_networks(
 ) -> None:
     data = make_data(shape, counts)
     form = NetworkForm("mlp" if len(shape) == 1 else kind, width)  # type: ignore[arg-type]
-    config = LabellerConfig(temperature=temperature / 16, mix=mix)  # type: ignore[arg-type]
+    config = replace(EVERY_VIEW, temperature=temperature / 16, mix=mix)  # type: ignore[arg-type]
     sent = alone(data.spec, form)
     if has_samples:
         sent = as_floats(data, 6).labelled(network_labels(data.spec, form, config))

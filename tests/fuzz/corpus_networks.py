@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from labelling import alone, hybrid, network_labels
+from labelling import EVERY_VIEW, alone, hybrid, network_labels
 from making import make_data, make_set, message_of, packed
 
 from fedbits.coding.weights import QuantisedTensor, encode_weights
 from fedbits.container import encode
-from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.network.form import NetworkForm
 from fedbits.wire import distilled_set_pb2 as pb
 
@@ -21,11 +21,15 @@ _LARGEST = (1 << 32) - 1
 def valid() -> dict[str, bytes]:
     """Both kinds, with samples and alone."""
     gray, flat = make_data((1, 2, 2), [2, 0, 1]), make_data((3,), [1, 2])
-    conv = network_labels(gray.spec, NetworkForm("convnet", 1), LabellerConfig(mix="mixup", temperature=64.0))
+    conv = network_labels(
+        gray.spec, NetworkForm("convnet", 1), replace(EVERY_VIEW, mix="mixup", temperature=64.0)
+    )
     made = {
         "mlp": hybrid(make_set(gray, bits=1)),
         "convnet": make_set(gray, bits=1).labelled(conv),
-        "flat": hybrid(make_set(flat, bits=1), LabellerConfig(least_area=1.0, rotation=0, flipped=False)),
+        "flat": hybrid(
+            make_set(flat, bits=1), replace(EVERY_VIEW, least_area=1.0, rotation=0, flipped=False)
+        ),
         "alone": alone(flat.spec),
         "alone-convnet": alone(gray.spec, NetworkForm("convnet", 2)),
     }

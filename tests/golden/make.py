@@ -18,7 +18,7 @@ from unittest import mock
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from labelling import alone, hybrid  # noqa: E402
+from labelling import EVERY_VIEW, alone, hybrid  # noqa: E402
 from labelling import digest as digest_of_network  # noqa: E402
 from making import make_data, make_set  # noqa: E402
 from random_latents import in_random_latents  # noqa: E402
@@ -30,7 +30,6 @@ from fedbits import container  # noqa: E402
 from fedbits.coding.grid import CODERS, OWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.labels import ViewsConfig  # noqa: E402
-from fedbits.labels.network.config import LabellerConfig  # noqa: E402
 from fedbits.labels.network.form import NetworkForm  # noqa: E402
 
 # By coder: the shape of a sample, bits, factor.
@@ -208,12 +207,12 @@ LABELLED = {
     "labeller-convnet": lambda: (
         hybrid(
             make_set(make_data((2, 13, 12), COUNTS), 6, 2),
-            LabellerConfig(temperature=2.5, rotation=45, flipped=False, mix="mixup"),
+            replace(EVERY_VIEW, temperature=2.5, rotation=45, flipped=False, mix="mixup"),
         ),
         2,
         False,
     ),
-    "labeller-mlp": lambda: (hybrid(tiny([6, 0, 5, 1], (9,)), LabellerConfig(least_area=1.0)), 2, True),
+    "labeller-mlp": lambda: (hybrid(tiny([6, 0, 5, 1], (9,)), replace(EVERY_VIEW, least_area=1.0)), 2, True),
     "labeller-alone": lambda: (alone(make_data((1, 14, 15), [1, 1, 1]).spec), 0, False),
     "labeller-alone-mlp": lambda: (alone(make_data((2, 3, 4), [1, 1]).spec, NetworkForm("mlp", 5)), 0, False),
 }

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from labelling import alone, hybrid, network_labels
+from labelling import EVERY_VIEW, alone, hybrid, network_labels
 from making import make_data, make_set
 
 from fedbits import container, evaluate, recipes
@@ -121,24 +121,40 @@ def test_a_network_trains_on_samples_as_they_are_received() -> None:
 
 
 def test_every_epoch_has_views_of_its_own_and_labels_of_them() -> None:
-    made = hybrid(make_set(IMAGES, 4))
-    index = torch.tensor([5, 0, 2])
-    lessons = [made.lesson(index, epoch) for epoch in (0, 1, 70_000)]
+    made = hybrid(make_set(IMAGES, 4), replace(EVERY_VIEW, temperature=2.0))
+    index = torch.tensor([5, 1, 3])
+    lessons = [made.lesson(index, epoch) for epoch in (0, 2, 70_000)]
     assert made.network is not None
     for lesson in lessons:
-        assert torch.equal(lesson.targets, made.network.probabilities(lesson.samples))
-        assert bool(lesson.viewed.all()) and bool((lesson.temperature == made.network.temperature).all())
+        assert torch.allclose(lesson.targets, made.network.probabilities(lesson.samples))
+        assert bool(lesson.viewed.all()) and lesson.temperature.tolist() == [2.0] * 3
     assert not torch.equal(lessons[0].samples, lessons[1].samples)
     assert not torch.equal(lessons[1].samples, lessons[2].samples)
     again = container.decode(container.encode(made)).lesson(index, 70_000)
     assert torch.equal(again.samples, lessons[2].samples) and torch.equal(again.targets, lessons[2].targets)
 
 
+def test_samples_and_their_views_are_learnt_in_turn() -> None:
+    made = hybrid(make_set(IMAGES, 4), replace(EVERY_VIEW, temperature=2.0))
+    index = torch.tensor([4, 1, 3])
+    for epoch, viewed in ((0, [False, True, True]), (1, [True, False, False])):
+        lesson = made.lesson(index, epoch)
+        assert lesson.viewed.tolist() == viewed
+        assert lesson.temperature.tolist() == [2.0 if one else 1.0 for one in viewed]
+        plain = ~lesson.viewed
+        assert torch.equal(lesson.samples[plain], made.samples[index[plain]])
+        assert torch.equal(lesson.targets[plain].argmax(1), made.labels[index[plain]])
+        assert bool((lesson.targets[plain].amax(1) == 1).all())
+        own = made.lesson(index[lesson.viewed], epoch)  # a view does not hang on what else is in the batch
+        assert torch.equal(lesson.samples[lesson.viewed], own.samples)
+        assert torch.allclose(lesson.targets[lesson.viewed], own.targets)
+
+
 def test_sets_with_and_without_networks_teach_together() -> None:
     plain, made = make_set(IMAGES, 2), hybrid(make_set(IMAGES, 4))
-    lesson = Union(IMAGES.spec, [plain, made]).lesson(torch.tensor([0, len(plain) + 1]), 3)
+    lesson = Union(IMAGES.spec, [plain, made]).lesson(torch.tensor([0, len(plain) + 1]), 2)
     assert lesson.viewed.tolist() == [False, True]
-    assert torch.equal(lesson.targets[1], made.lesson(torch.tensor([1]), 3).targets[0])
+    assert torch.equal(lesson.targets[1], made.lesson(torch.tensor([1]), 2).targets[0])
     assert lesson.targets[0].tolist() == [1, 0, 0]
 
 

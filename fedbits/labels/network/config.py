@@ -24,7 +24,8 @@ class LabellerConfig:
         steps: batches that it is trained on; 0 takes as many as :data:`WORK` pays for.
         batch, learning_rate: of its training (Adam, the rate falling to 0 as a cosine).
         least_area, rotation, flipped, mix: of views; see :class:`fedbits.labels.ViewsConfig`. The network is
-            trained on such views of real samples, and labels such views of the set.
+            trained on such views of real samples, and labels such views of the set. A small network labels
+            blends of whole samples better than it does crops and turns.
     """
 
     share: float = 0.4
@@ -34,10 +35,10 @@ class LabellerConfig:
     steps: int = 0
     batch: int = 128
     learning_rate: float = 0.03
-    least_area: float = 0.5
-    rotation: int = 15
-    flipped: bool = True
-    mix: Mix = "cutmix"
+    least_area: float = 1.0
+    rotation: int = 0
+    flipped: bool = False
+    mix: Mix = "mixup"
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range."""
