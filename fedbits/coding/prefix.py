@@ -1,8 +1,8 @@
 """Symbols of a large alphabet along a Huffman tree, each bit predicted by several contexts at once.
 
-A prefix code of what symbols are expected to be frequent makes the tree: so common symbols take few decisions,
-each decision starts near one half, and a symbol that was never seen costs about what was expected of it. What
-contexts saw then moves every decision, as in :class:`fedbits.coding.tree.SymbolTree`.
+A prefix code of what symbols are expected to be frequent makes the tree: so common symbols take few
+decisions, each decision starts near one half, and a symbol that was never seen costs about what was expected
+of it. What contexts saw then moves every decision, as in :class:`fedbits.coding.tree.SymbolTree`.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class PrefixTree:
         table = min(max((symbols * 8).bit_length(), _SMALLEST_TABLE), LARGEST_TABLE)
         self._mixer = BitMixer(inputs, code.depth, selectors, table)
 
-    def code(
-        self, coder: SymbolCoder, hashes: Hashes, selector: Symbols, symbols: Symbols | None
-    ) -> Symbols:
+    def code(self, coder: SymbolCoder, hashes: Hashes, selector: Symbols, symbols: Symbols | None) -> Symbols:
         """Code ``symbols`` ``[m]``, or read them, under ``hashes`` ``[inputs, m]``; ``m`` at most 2**14."""
         found = np.zeros(hashes.shape[1], np.int64)
         who, prefix = np.arange(len(found)), np.zeros(len(found), np.int64)

@@ -1,9 +1,10 @@
 """A chunk of token labels to bits and back: the text, the values, and which tokens they belong to.
 
-First comes the text, all windows of the chunk side by side, so that a batch has one token of each. Then labels in
-blocks: where the token that follows in the text is among the likeliest (or that it is not), the symbols of the
-values, and rank by rank the tokens themselves, less the one that is known. So a token of a label is predicted by
-the one it follows, by the one that truly comes, by the likeliest of its label and the one ranked before it.
+First comes the text, all windows of the chunk side by side, so that a batch has one token of each. Then
+labels in blocks: where the token that follows in the text is among the likeliest (or that it is not), the
+symbols of the values, and rank by rank the tokens themselves, less the one that is known. So a token of a
+label is predicted by the one it follows, by the one that truly comes, by the likeliest of its label and by
+the one ranked before it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class TokenChunk:
 
     Attributes:
         first: the token before all of ``tokens``.
-        tokens: ``[n]`` int64; label i is of what comes after token i - 1 (or ``first``), where ``tokens[i]`` is.
+        tokens: ``[n]`` int64; label i is of what may stand where ``tokens[i]`` does.
         ids: ``[n, top]`` int64, the likeliest tokens, likeliest first.
         symbols: ``[n, columns]`` uint16, of the codec of values.
     """
@@ -71,7 +72,9 @@ class ChunkCoding:
     def decode(self, stream: bytes, first: int, count: int) -> TokenChunk:
         """Raises :class:`CorruptError` where no encoder writes such a chunk."""
         if not (1 <= count <= self.form.chunk and first < self.form.vocabulary):
-            raise CorruptError(f"a chunk declares {count:,} labels after token {first:,}: there is no such chunk")
+            raise CorruptError(
+                f"a chunk declares {count:,} labels after token {first:,}: there is no such chunk"
+            )
         if len(stream) < self.least_bytes(count):
             raise CorruptError("a chunk declares more labels than its stream has bytes for")
         chunk = self._code(RangeReader(stream), first, count, None)

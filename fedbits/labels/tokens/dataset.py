@@ -1,4 +1,4 @@
-"""Token labels as PyTorch's data sets: window by window in the text's order, or shuffled, with bounded memory."""
+"""Token labels as a data set of PyTorch: window by window, in order or shuffled, a chunk in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Window = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class TokenWindows(IterableDataset[Window]):
-    """Whole windows of a file of token labels: ``(tokens [t + 1], ids [t, k], probabilities [t, k], rest [t])``.
+    """Whole windows of a file: ``(tokens [t + 1], ids [t, k], probabilities [t, k], rest [t])``.
 
-    Label i is of what comes after ``tokens[i]``, where ``tokens[i + 1]`` is. One chunk at a time is decoded; several
-    workers of a ``DataLoader`` share the chunks. The last window of a text, if shorter, is left out.
+    Label i is of what comes after ``tokens[i]``, where ``tokens[i + 1]`` is. One chunk at a time is decoded;
+    several workers of a ``DataLoader`` share the chunks. The last window of a text, if shorter, is left out.
     """
 
     def __init__(self, labels: TokenLabels, seed: int | None = None) -> None:

@@ -72,7 +72,9 @@ class _Scan:
         assert self.header is not None
         left = self.parts[-1].labels - self.done if self.parts else 0
         if not left or count != min(self.header.form.chunk, left):
-            raise CorruptError(f"the chunk at byte {record.start:,} has {count:,} labels of {left:,} that are left")
+            raise CorruptError(
+                f"the chunk at byte {record.start:,} has {count:,} labels of {left:,} that are left"
+            )
         self.chunks.append(record)
         self.counts.append(count)
         self.done += count

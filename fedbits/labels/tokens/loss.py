@@ -9,7 +9,7 @@ from torch import Tensor
 def divergence(logits: Tensor, ids: Tensor, probabilities: Tensor, rest: Tensor, tail: Tensor) -> Tensor:
     """The Kullback-Leibler divergence of a student from labels, in nats, ``[...]``.
 
-    A label is ``probabilities`` of ``ids``, and for all other tokens ``rest``, spread over them as ``tail`` is. No
+    A label is ``probabilities`` of ``ids``, and for all others ``rest``, spread over them as ``tail`` is. No
     distribution over the vocabulary is made but the student's own.
 
     Args:
@@ -28,9 +28,7 @@ def divergence(logits: Tensor, ids: Tensor, probabilities: Tensor, rest: Tensor,
     return top + rest * ((own - crossed) / outside + (rest / outside).log())
 
 
-def spread(
-    ids: Tensor, probabilities: Tensor, rest: Tensor, tail: Tensor
-) -> Tensor:
+def spread(ids: Tensor, probabilities: Tensor, rest: Tensor, tail: Tensor) -> Tensor:
     """The whole distributions ``[n, vocabulary]`` that :func:`divergence` compares with."""
     shares = tail.expand(len(ids), -1).scatter(1, ids, 0.0)
     shares = shares * (rest / shares.sum(1))[:, None]

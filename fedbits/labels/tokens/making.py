@@ -57,8 +57,8 @@ class TokenSettings:
 class _Labeller:
     """A teacher's labels of a text, batch by batch, the same whenever they are asked for.
 
-    What fitting saw is kept, so that the teacher need not say it again. A batch is always of the same windows,
-    as a teacher's last bits may depend on what else is in its batch.
+    What fitting saw is kept, so that the teacher need not say it again. A batch is always of the same
+    windows, as a teacher's last bits may depend on what else is in its batch.
     """
 
     teacher: TokenTeacher
@@ -169,10 +169,12 @@ def _checked(
     """Header, labels of the text that are there, and labels of texts before it."""
     header, path = labels.header, labels.path
     if header.digest != teacher.digest():
-        raise ConfigError(f"the labels in {path} are of another teacher, {header.teacher}: give another --out")
+        raise ConfigError(
+            f"the labels in {path} are of another teacher, {header.teacher}: give another --out"
+        )
     if header.form != form or header.codec.config != settings.codec:
         raise ConfigError(
-            f"the labels in {path} are {header.form} and {header.codec.config}: give the same, or another --out"
+            f"the labels in {path} are {header.form}, {header.codec.config}: give the same, or another --out"
         )
     if labels.finished:
         if not more:

@@ -64,18 +64,24 @@ def records(file: BinaryIO, size: int) -> Iterator[Record]:
     file.seek(0)
     start = file.read(PREAMBLE.size)
     if len(start) < PREAMBLE.size or start[:4] != MAGIC:
-        raise NotABlobError("the file does not start as token labels do: give one that 'labels tokens make' wrote")
+        raise NotABlobError(
+            "the file does not start as token labels do: give one that 'labels tokens make' wrote"
+        )
     _, version, flags = PREAMBLE.unpack(start)
     if version > VERSION:
         raise VersionError(f"the token labels have version {version}; this fedbits reads up to {VERSION}")
     if version == 0 or flags:
-        raise CorruptError(f"the token labels declare version {version} and flags {flags}, which do not exist")
+        raise CorruptError(
+            f"the token labels declare version {version} and flags {flags}, which do not exist"
+        )
     place = PREAMBLE.size
     while place + _FRAME.size <= size:
         file.seek(place)
         kind, length, _ = _FRAME.unpack(file.read(_FRAME.size))
         if length > _LARGEST.get(kind, -1):
-            raise CorruptError(f"at byte {place:,} is a record of kind {kind} with {length:,} bytes: none is so")
+            raise CorruptError(
+                f"at byte {place:,} is a record of kind {kind} with {length:,} bytes: none is so"
+            )
         if place + _FRAME.size + length > size:
             return
         record = Record(kind, place + _FRAME.size, length)

@@ -1,7 +1,7 @@
 """What the tokens beyond the likeliest share: one distribution for all labels, in octaves.
 
-The teacher's probability outside its top tokens is far from even. Its mean over some labels, rounded to powers
-of two, says how a label's remaining mass is spread, and which tokens are expected among the likeliest.
+The teacher's probability outside its top tokens is far from even. Its mean over some labels, rounded to
+powers of two, says how a label's remaining mass is spread, and which tokens are expected among the likeliest.
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ class TokenSource:
         for start in range(0, len(self.ids), _BLOCK):
             part = self.ids[start : start + _BLOCK]
             if part.min() < 0 or part.max() >= vocabulary:
-                raise DataError(f"{self.name} has tokens beyond 0 to {vocabulary - 1:,}: another tokenizer's?")
+                raise DataError(
+                    f"{self.name} has tokens beyond 0 to {vocabulary - 1:,}: another tokenizer's?"
+                )
 
 
 @contextmanager
@@ -70,7 +72,9 @@ def opened(path: Path, tokenize: Tokenize | None) -> Iterator[TokenSource]:
             yield TokenSource(path.name, np.load(path, mmap_mode="r", allow_pickle=False))
             return
         if tokenize is None:
-            raise DataError(f"{path} is a text, and the teacher has no tokenizer: give an .npy file of tokens")
+            raise DataError(
+                f"{path} is a text, and the teacher has no tokenizer: give an .npy file of tokens"
+            )
         with tempfile.TemporaryFile() as scratch:
             count = 0
             for block in _blocks(path):

@@ -1,10 +1,10 @@
-"""The numbers of a label: the likeliest tokens' probabilities and the mass that remains, by a codec of labels.
+"""The numbers of a label, the likeliest tokens' probabilities and the mass that remains, by a codec.
 
 A codec sees square roots: to second order, the Kullback-Leibler divergence of two distributions is twice the
-squared distance of their roots, so what codecs minimise is what is lost. (On SmolLM2's labels, VQAE of the same
-bits lost six times less than on probabilities themselves.) Decoding is in integers, or in float64 that holds
-integers exactly, so that probabilities are the same on every machine: of codebook and decoder, which travel as
-integers, a sum is formed, taken to steps of 2**-15, squared, and divided by the sum of all.
+squared distance of their roots, so what codecs minimise is what is lost. (On SmolLM2's labels, VQAE of the
+same bits lost six times less than on probabilities themselves.) Decoding is in integers, or in float64 that
+holds integers exactly, so that probabilities are the same on every machine: of codebook and decoder, which
+travel as integers, a sum is formed, taken to steps of 2**-15, squared, and divided by the sum of all.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ def check_exact(codec: LabelCodec) -> None:
 
 
 def probabilities(codec: LabelCodec, symbols: Table) -> NDArray[np.int64]:
-    """``[n, k + 1]`` of symbols ``[n, columns]``: positive multiples of 2**-24 that sum to 1; last, the rest."""
+    """``[n, k + 1]``, in units of 2**-24, positive, and summing to 1; last comes the rest.
+
+    Args:
+        symbols: ``[n, columns]``.
+    """
     roots = np.clip(np.floor(np.ldexp(_roots(codec, symbols), _ROOT_BITS)), 0, 1 << _ROOT_BITS)
     weights = np.square(roots.astype(np.int64))
     weights[:, 0] += weights.sum(1) == 0
