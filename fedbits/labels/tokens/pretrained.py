@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,10 @@ def load_teacher(where: str, device: torch.device) -> TokenTeacher:
     if file is not None:
         options["gguf_file"] = file
     try:
-        network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+        with contextlib.redirect_stderr(io.StringIO()):  # bars of its own, which nothing else turns off
+            network = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, **options
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ConfigError(f"cannot load a causal language model from {where}: {error}") from error
     try:
