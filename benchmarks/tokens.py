@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
+import resource
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,23 @@ import record
 import torch
 from torch import Tensor
 
+from fedbits.labels.codec import CodecConfig
 from fedbits.labels.tokens.dataset import TokenWindows, Window
 from fedbits.labels.tokens.file import TokenLabels
 from fedbits.labels.tokens.loss import spread
+from fedbits.labels.tokens.making import TokenSettings, make
 from fedbits.labels.tokens.pretrained import StudentConfig, load_teacher, make_student, teacher_of
 from fedbits.labels.tokens.student import Loss, TrainConfig, hard_loss, perplexity, soft_loss, train
 from fedbits.labels.tokens.teacher import TokenTeacher
-from fedbits.labels.tokens.text import TokenSource
+from fedbits.labels.tokens.text import TokenSource, opened
+from fedbits.labels.tokens.values import DEFAULT
 
+_CODECS = {
+    "vqae": DEFAULT,
+    "vq": CodecConfig("vq", segment=21, levels=256),
+    "scalar": CodecConfig("scalar", levels=16),
+    "float16": CodecConfig("float16"),
+}
 _TEST_CHAPTER = 100  # from which on the text is for testing
 _ROWS = 128
 
@@ -73,54 +83,58 @@ def chapters(folder: Path) -> list[str]:
 
 
 def texts(folder: Path, teacher: TokenTeacher, labels: int, test: int) -> tuple[Path, Path, Path]:
-    """Files of tokens: to learn, the first quarter of them, and to test on."""
-    assert teacher.tokenize is not None
-    book = chapters(folder)
-    learned = np.array(teacher.tokenize("\n\n".join(book[: _TEST_CHAPTER - 1])), np.int64)
-    tested = np.array(teacher.tokenize("\n\n".join(book[_TEST_CHAPTER - 1 :])), np.int64)
-    paths = folder / "learned.npy", folder / "quarter.npy", folder / "tested.npy"
-    for path, ids in zip(
-        paths, (learned[: labels + 1], learned[: labels // 4 + 1], tested[: test + 1]), strict=True
-    ):
-        np.save(path, ids)
-    return paths
+    """Files of tokens: to learn, the first quarter of them, and to test on; kept."""
+    sizes = {"learned": labels, "quarter": labels // 4, "tested": test}
+    paths = [folder / f"{name}-{size}.npy" for name, size in sizes.items()]
+    if not all(path.exists() for path in paths):
+        assert teacher.tokenize is not None
+        book = chapters(folder)
+        learned = teacher.tokenize("\n\n".join(book[: _TEST_CHAPTER - 1]))
+        tested = teacher.tokenize("\n\n".join(book[_TEST_CHAPTER - 1 :]))
+        for path, ids, size in zip(paths, (learned, learned, tested), sizes.values(), strict=True):
+            np.save(path, np.array(ids[: size + 1], np.int64))
+    return paths[0], paths[1], paths[2]
 
 
-def command(*words: str) -> dict[str, Any]:
-    """The JSON of a ``fedbits`` command, with its wall and CPU seconds, and its peak memory in MiB."""
-    started = time.monotonic()
-    code = "import fedbits.cli; fedbits.cli.main()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--json"], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    out = child.stdout.read()
-    _, status, used = os.wait4(child.pid, 0)
-    if status:
-        raise RuntimeError(f"fedbits {' '.join(words)} failed")
-    measured = {
-        "wall_s": time.monotonic() - started,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_mib": used.ru_maxrss / 1024,
-    }
-    return {**json.loads(out), **measured}
+@dataclass
+class Cost:
+    """Seconds of a piece of work, and the process's peak memory at its end."""
+
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def start(cls) -> Cost:
+        return cls(time.monotonic(), time.process_time())
+
+    def so_far(self) -> dict[str, float]:
+        return {
+            "wall_s": time.monotonic() - self.wall_s,
+            "cpu_s": time.process_time() - self.cpu_s,
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
 
 
-def measured(text: Path, model: Path, out: Path, codec: str) -> dict[str, Any]:
-    """Labels made and decoded, with what each took."""
+def measured(text: Path, teacher: TokenTeacher, out: Path, codec: CodecConfig, seed: int) -> dict[str, Any]:
+    """Labels made and decoded, with what each took; fitting the codec is part of making."""
     out.unlink(missing_ok=True)
-    words = ("--teacher", str(model), "--codec", codec, "--out", str(out), "--chunk-windows", "4")
-    made = command("labels", "tokens", "make", str(text), *words)
-    read = command("labels", "tokens", "inspect", str(out), "--check")
-    costs = ("wall_s", "cpu_s", "peak_mib")
+    settings = TokenSettings(codec=codec, chunk_windows=4, seed=seed)
+    cost = Cost.start()
+    with opened(text, teacher.tokenize) as source:
+        labels = make(out, teacher, source, settings)
+    made, cost = cost.so_far(), Cost.start()
+    for number in range(len(labels)):
+        labels.targets(number)
     return {
-        "make": {name: made.pop(name) for name in costs},
-        "decode": {name: read[name] for name in costs},
-        "labels": made["labels"],
-        "facts": {
-            name: made[name] for name in ("bytes", "shared_bytes", "bytes_a_token", "ratio_to_float16")
-        },
-        "codec": made["codec"],
+        "labels": labels.labels,
+        "bytes": labels.bytes,
+        "shared_bytes": labels.bytes - labels.chunk_bytes,
+        "bytes_a_token": labels.bytes / labels.labels,
+        "bytes_a_token_of_chunks": labels.chunk_bytes / labels.labels,
+        "ratio_to_float16": labels.labels * labels.header.form.float16_bytes / labels.bytes,
+        "codec": asdict(codec),
+        "make": made,
+        "decode": cost.so_far(),
     }
 
 
@@ -225,11 +239,12 @@ def main() -> None:
         "codecs": {},
     }
     names = args.codecs.split(",")
-    result["quarter"] = measured(quarter, model, args.folder / "quarter.ftl", names[0])
+    result["quarter"] = measured(quarter, teacher, args.folder / "quarter.ftl", _CODECS[names[0]], args.seed)
+    print(json.dumps(result["quarter"]), flush=True)
     name = f"tokens_moby_dick_{args.labels}"
     for codec in names:
         file = args.folder / f"{codec}.ftl"
-        row = measured(learned, model, file, codec)
+        row = measured(learned, teacher, file, _CODECS[codec], args.seed)
         row["lost"] = losses(TokenLabels(file), teacher, args.lost)
         result["codecs"][codec] = row
         print(json.dumps(row), record.write(name, result, args.seed), flush=True)

@@ -136,55 +136,59 @@ def make(
     source.check(form.vocabulary)
     part = TokenPart(source.name, source.labels, source.digest())
     if path.exists():
-        labels = TokenLabels(path, unfinished=True)
-        header, done, before = _checked(labels, teacher, form, settings, part, more)
-        writer = TokenWriter.reopen(labels)
-        chunks = len(labels)
-        if labels.finished or not labels.parts:
-            writer.part(part)
+        begun = _gone_on_with(TokenLabels(path, unfinished=True), labeller, form, part, more)
+    elif more:
+        raise ConfigError(f"there is no {path} to add to: leave out --append")
     else:
-        if more:
-            raise ConfigError(f"there is no {path} to add to: leave out --append")
-        header, done, before, chunks = _fitted(labeller, form, progress), 0, 0, 0
-        writer = TokenWriter.create(path, header)
-        writer.part(part)
-    with progress.task("labelling", part.labels, done) as task:
-        for start in range(done, part.labels, form.chunk):
+        header = _fitted(labeller, form, progress)
+        begun = _Begun(header, TokenWriter.create(path, header))
+        begun.writer.part(part)
+    chunks = begun.chunks
+    with progress.task("labelling", part.labels, begun.done) as task:
+        for start in range(begun.done, part.labels, form.chunk):
             stop = min(start + form.chunk, part.labels)
-            size = writer.chunk(header, labeller.chunk(header, start, stop))
+            size = begun.writer.chunk(begun.header, labeller.chunk(begun.header, start, stop))
             chunks += 1
             task.advance(stop - start, f"{size / (stop - start):.1f} bytes a token")
-    writer.end(before + part.labels, chunks)
+    begun.writer.end(begun.before + part.labels, chunks)
     return TokenLabels(path)
 
 
-def _checked(
-    labels: TokenLabels,
-    teacher: TokenTeacher,
-    form: TokenForm,
-    settings: TokenSettings,
-    part: TokenPart,
-    more: bool,
-) -> tuple[TokenHeader, int, int]:
-    """Header, labels of the text that are there, and labels of texts before it."""
+@dataclass(frozen=True)
+class _Begun:
+    """A file with labels to come: of the text, ``done`` are there; ``before`` are of other texts."""
+
+    header: TokenHeader
+    writer: TokenWriter
+    done: int = 0
+    before: int = 0
+    chunks: int = 0
+
+
+def _gone_on_with(
+    labels: TokenLabels, labeller: _Labeller, form: TokenForm, part: TokenPart, more: bool
+) -> _Begun:
+    """Raise :class:`ConfigError` unless ``part`` is what ``labels`` lack, or may be added to them."""
     header, path = labels.header, labels.path
-    if header.digest != teacher.digest():
+    if header.digest != labeller.teacher.digest():
         raise ConfigError(
             f"the labels in {path} are of another teacher, {header.teacher}: give another --out"
         )
-    if header.form != form or header.codec.config != settings.codec:
+    if header.form != form or header.codec.config != labeller.settings.codec:
         raise ConfigError(
             f"the labels in {path} are {header.form}, {header.codec.config}: give the same, or another --out"
         )
-    if labels.finished:
-        if not more:
-            raise ConfigError(f"{path} is finished: add a text with --append, or give another --out")
-        return header, 0, labels.labels
-    if labels.parts and labels.parts[-1].digest != part.digest:
+    if labels.finished and not more:
+        raise ConfigError(f"{path} is finished: add a text with --append, or give another --out")
+    if not labels.finished and labels.parts and labels.parts[-1].digest != part.digest:
         raise ConfigError(
             f"{path} is not finished, and of another text, {labels.parts[-1].name}: go on with that one first"
         )
-    return header, labels.done, labels.labels - labels.done
+    done = 0 if labels.finished else labels.done
+    writer = TokenWriter.reopen(labels)
+    if labels.finished or not labels.parts:
+        writer.part(part)
+    return _Begun(header, writer, done, labels.labels - done, len(labels))
 
 
 def _fitted(labeller: _Labeller, form: TokenForm, progress: Progress) -> TokenHeader:

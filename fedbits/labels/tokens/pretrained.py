@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from fedbits.errors import ConfigError
 from fedbits.labels.tokens.teacher import TokenTeacher
+from fedbits.labels.tokens.text import Tokenize
 
 
 def load_teacher(where: str, device: torch.device) -> TokenTeacher:
@@ -36,14 +38,23 @@ def load_teacher(where: str, device: torch.device) -> TokenTeacher:
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ConfigError(f"cannot load a causal language model from {where}: {error}") from error
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, ImportError):
-        tokenizer = None  # a text of token numbers needs none
-    return teacher_of(network.to(device), file or Path(folder).name, tokenizer)
+
+    @cache
+    def tokenizer() -> Any:  # only now: a text of token numbers needs none, and of GGUF it takes long
+        try:
+            return transformers.AutoTokenizer.from_pretrained(folder, **options)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ConfigError(
+                f"{where} has no tokenizer that can be loaded: give an .npy file of tokens ({error})"
+            ) from error
+
+    def tokenize(text: str) -> list[int]:
+        return tokenizer()(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    return teacher_of(network.to(device), file or Path(folder).name, tokenize)
 
 
-def teacher_of(network: nn.Module, name: str, tokenizer: Any = None) -> TokenTeacher:
+def teacher_of(network: nn.Module, name: str, tokenize: Tokenize | None = None) -> TokenTeacher:
     """A model of ``transformers`` as a teacher."""
     network.eval()
     place = next(network.parameters()).device
@@ -51,10 +62,7 @@ def teacher_of(network: nn.Module, name: str, tokenizer: Any = None) -> TokenTea
     def logits(tokens: Tensor) -> Tensor:
         return network(input_ids=tokens.to(place), use_cache=False).logits
 
-    def tokenize(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-    return TokenTeacher(name, network, logits, None if tokenizer is None else tokenize)
+    return TokenTeacher(name, network, logits, tokenize)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def test_a_model_on_disk_is_a_teacher(tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded.logits(tokens), teacher_of(made, "made").logits(tokens))
     assert loaded.digest() == teacher_of(made, "made").digest()
-    assert (loaded.name, loaded.vocabulary(), loaded.tokenize) == ("model", VOCABULARY, None)
+    assert (loaded.name, loaded.vocabulary()) == ("model", VOCABULARY)
+    with pytest.raises(ConfigError, match="no tokenizer"):
+        loaded.tokenize("so it goes")
     path = tmp_path / "labels.ftl"
     found = make(path, loaded, source(40), SETTINGS)
     assert (found.labels, found.header.teacher) == (39, "model")
