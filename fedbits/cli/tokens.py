@@ -163,7 +163,9 @@ def make(
 
 def inspect(
     labels: LabelsArgument,
-    check: Annotated[bool, typer.Option("--check", help="Decode every chunk.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode every chunk, and count its bits by part.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What token labels are, and what they take; labels that are not finished may be looked at, too."""
@@ -173,11 +175,7 @@ def inspect(
         found = TokenLabels(labels, unfinished=True)
         facts = _facts(found)
         if check:
-            with terminal_progress() as progress, progress.task("decoding", len(found)) as task:
-                for number in range(len(found)):
-                    found.targets(number)
-                    task.advance()
-            facts["checked"] = len(found)
+            facts |= _checked(found)
         print_json(facts) if as_json else _print_facts(facts)
 
 
@@ -278,6 +276,20 @@ def _check_start(out: Path, resume: bool, append: bool) -> None:
         )
 
 
+def _checked(labels: TokenLabels) -> dict[str, Any]:
+    """Chunks that decode, and the bits that a token of them takes."""
+    sums: dict[str, float] = {}
+    with terminal_progress() as progress, progress.task("decoding", len(labels)) as task:
+        for number in range(len(labels)):
+            for name, bits in labels.header.coding.bits(labels.chunk(number)).items():
+                sums[name] = sums.get(name, 0.0) + bits
+            task.advance()
+    return {
+        "checked": len(labels),
+        "bits_a_token": {name: bits / labels.labels for name, bits in sums.items()},
+    }
+
+
 def _kept(out: Path) -> str:
     from fedbits.errors import FedbitsError
     from fedbits.labels.tokens.file import TokenLabels
@@ -331,7 +343,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "shared": size_text(facts["shared_bytes"]),
     }
     if "checked" in facts:
-        rows["checked"] = f"{facts['checked']:,} chunks decode"
+        bits = ", ".join(f"{name} {bits:.1f}" for name, bits in facts["bits_a_token"].items())
+        rows["checked"] = f"{facts['checked']:,} chunks decode; bits a token: {bits}"
     print_table(str(facts["file"]), rows)
 
 

@@ -44,7 +44,12 @@ def test_labels_are_made_looked_at_and_added_to(fedbits, make, tmp_path):
     assert facts["bytes"] == (tmp_path / "labels.ftl").stat().st_size
     assert facts["bytes_a_token"] == facts["bytes"] / 149
     looked = fedbits("labels", "tokens", "inspect", "labels.ftl", "--check", "--json")
-    assert json.loads(looked.out) == {**{k: v for k, v in facts.items() if k != "seconds"}, "checked": 5}
+    found, bits = json.loads(looked.out), json.loads(looked.out)["bits_a_token"]
+    assert {**facts, **found} == {**found, "seconds": facts["seconds"]}
+    assert found["checked"] == 5
+    chunks = facts["bytes"] - facts["shared_bytes"]
+    assert 149 * sum(bits.values()) / 8 < chunks < 149 * sum(bits.values()) / 8 + 5 * (8 + 8)
+    assert min(bits.values()) > 1
     assert "149 in 5 chunks" in fedbits("labels", "tokens", "inspect", "labels.ftl").out
     more = make("--append", "--json", text=write_tokens(tmp_path / "more.npy", 20))
     assert [part["labels"] for part in json.loads(more.out)["texts"]] == [149, 19]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedbits.coding.grid import least_stream
 from fedbits.coding.prefix import PrefixCode, PrefixTree
-from fedbits.coding.range_coder import RangeReader, RangeWriter, SymbolCoder, Symbols
+from fedbits.coding.range_coder import Meter, RangeReader, RangeWriter, SymbolCoder, Symbols
 from fedbits.coding.tree import SymbolTree, hashed
 from fedbits.errors import CorruptError
 from fedbits.labels.codec import Table
@@ -66,7 +66,7 @@ class ChunkCoding:
     def encode(self, chunk: TokenChunk) -> bytes:
         """The chunk but for its number of labels and ``first``."""
         writer = RangeWriter()
-        self._code(writer, chunk.first, len(chunk.tokens), chunk)
+        self._code(_Coders(writer, writer, writer), chunk.first, len(chunk.tokens), chunk)
         return writer.bytes().ljust(self.least_bytes(len(chunk.tokens)), b"\0")
 
     def decode(self, stream: bytes, first: int, count: int) -> TokenChunk:
@@ -77,11 +77,18 @@ class ChunkCoding:
             )
         if len(stream) < self.least_bytes(count):
             raise CorruptError("a chunk declares more labels than its stream has bytes for")
-        chunk = self._code(RangeReader(stream), first, count, None)
+        reader = RangeReader(stream)
+        chunk = self._code(_Coders(reader, reader, reader), first, count, None)
         ordered = np.sort(chunk.ids, axis=1)
         if (ordered[:, 1:] == ordered[:, :-1]).any():
             raise CorruptError("a label of a chunk has one token twice")
         return chunk
+
+    def bits(self, chunk: TokenChunk) -> dict[str, float]:
+        """What the text, the values (with the true tokens' ranks) and the likeliest tokens take."""
+        text, values, ids = Meter(), Meter(), Meter()
+        self._code(_Coders(text, values, ids), chunk.first, len(chunk.tokens), chunk)
+        return {"text": text.bits, "values": values.bits, "tokens": ids.bits}
 
     def least_bytes(self, count: int) -> int:
         """Of a chunk of ``count`` labels, whatever they are: so that work is paid for in bytes."""
@@ -96,8 +103,8 @@ class ChunkCoding:
         """Of the columns that come before tokens: the rank of the true one, then values."""
         return self.form.top + 1, *self.columns
 
-    def _code(self, coder: SymbolCoder, first: int, count: int, chunk: TokenChunk | None) -> TokenChunk:
-        tokens = self._text(coder, first, count, None if chunk is None else chunk.tokens)
+    def _code(self, coders: _Coders, first: int, count: int, chunk: TokenChunk | None) -> TokenChunk:
+        tokens = self._text(coders.text, first, count, None if chunk is None else chunk.tokens)
         found = TokenChunk(
             first,
             tokens,
@@ -109,9 +116,11 @@ class ChunkCoding:
         for part in _blocks(count):
             known = None if chunk is None else (chunk.ids[part], chunk.symbols[part])
             around = inputs[part], tokens[part]
-            columns = table.code(coder, around, None if known is None else _columns(tokens[part], *known))
+            columns = table.code(
+                coders.values, around, None if known is None else _columns(tokens[part], *known)
+            )
             found.symbols[part] = columns[:, 1:]
-            found.ids[part] = ids.code(coder, around, columns[:, 0], None if known is None else known[0])
+            found.ids[part] = ids.code(coders.ids, around, columns[:, 0], None if known is None else known[0])
         return found
 
     def _text(self, coder: SymbolCoder, first: int, count: int, known: Symbols | None) -> Symbols:
@@ -128,6 +137,15 @@ class ChunkCoding:
             tokens = None if known is None else known[column::window]
             grid[:here, column + 2] = tree.code(coder, hashed(contexts, 0), np.zeros_like(west), tokens)
         return grid[:, 2:].reshape(-1)[:count]
+
+
+@dataclass(frozen=True)
+class _Coders:
+    """Of the parts of a chunk: one and the same, unless bits are only counted."""
+
+    text: SymbolCoder
+    values: SymbolCoder
+    ids: SymbolCoder
 
 
 class _Columns:

@@ -9,6 +9,7 @@ from fedbits.errors import ConfigError
 MOST_TOP = 64
 MOST_VOCABULARY = 1 << 20
 MOST_WINDOW = 1 << 14
+MOST_WINDOWS = 1 << 14  # of a chunk: a token of each is one batch, and counters count no more in one
 MOST_CHUNK = 1 << 16  # labels; so a chunk takes bounded memory and work, whatever a file declares
 
 
@@ -33,7 +34,7 @@ class TokenForm:
         _within("the vocabulary", self.vocabulary, 2, MOST_VOCABULARY)
         _within("the number of likeliest tokens", self.top, 1, min(MOST_TOP, self.vocabulary - 1))
         _within("the window", self.window, 1, MOST_WINDOW)
-        _within("the number of windows in a chunk", self.chunk_windows, 1, MOST_CHUNK)
+        _within("the number of windows in a chunk", self.chunk_windows, 1, MOST_WINDOWS)
         _within("the number of labels in a chunk", self.chunk, 1, MOST_CHUNK)
 
     @property
