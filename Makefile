@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	  exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Setting up .venv (the first time takes minutes: PyTorch is large) ..." >&2
-	@$(BIN)/python $(PIP) install --editable '.[federated,exchange,continual,beams,dev]'
+	@$(BIN)/python $(PIP) install --editable '.[federated,exchange,continual,beams,tokens,dev]'
 	@touch $@
 
 demo: $(STAMP)  ## five nodes exchange distilled digits, beside FedAvg; the report is in runs/

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedbits.cli import tokens
 from fedbits.cli.blobs import decode_file, inspect_file, print_ledger, view_rows
 from fedbits.cli.common import (
     BlobArgument,
@@ -76,12 +77,13 @@ def register(app: typer.Typer) -> None:
     labels = typer.Typer(
         no_args_is_help=True,
         epilog=EXAMPLES,
-        help="Soft labels for every view of a set: make, compress, compare, inspect.",
+        help="Soft labels for every view of a set: make, compress, compare, inspect; of a text: tokens.",
     )
     labels.command("make", epilog=_MAKE)(make)
     labels.command("compress", epilog=_COMPRESS)(compress)
     labels.command("compare", epilog=_COMPARE)(compare)
     labels.command("inspect", epilog=_INSPECT)(inspect)
+    tokens.register(labels)
     app.add_typer(labels, name="labels")
 
 
