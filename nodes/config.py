@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError
-from nodes.roles import CL_LEARNER, EDGE_NODE, check_name
+from nodes.roles import BASE_STATION, CL_LEARNER, EDGE_NODE, check_name
 
 Scalar = bool | int | float | str
 
@@ -24,7 +24,8 @@ POLICIES = (
 CLASS_ORDERS = ("own", "same")
 _PLACES = ("data", "data-root", "out", "name")
 # What has no effect on a role, and must be left as it is.
-_IDLE = {EDGE_NODE: ("memory", "policy", "class_order"), CL_LEARNER: ("budget",)}
+_OF_MEMORIES = ("memory", "policy", "class_order")
+_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: ("budget",)}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -39,15 +40,15 @@ class RunConfig:
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
         partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA``, ``classes:K`` or ``site``.
-        budget: of edge nodes, bytes each may send in each round, ``"10KiB"``; exceptions by node after
-            commas, ``"10KiB,0=2KiB,3=40KiB"``.
+        budget: of edge nodes and base stations, bytes each may send in each round, ``"10KiB"``; exceptions
+            by node after commas, ``"10KiB,0=2KiB,3=40KiB"``.
         memory: of continual learners, bytes of each node's replay memory, in the same way.
         policy: of these, how a memory shares its bytes, one of :data:`POLICIES`.
         class_order: of these, whether each node's classes arrive in its ``own`` order or all nodes' in the
             ``same``.
         recipe, overrides: the distillation recipe by name, and the fields of it that are set otherwise.
-        rounds: exchanges; from the second on edge nodes distil against the current global model. Of
-            continual learners, each is one experience.
+        rounds: exchanges; from the second on edge nodes and base stations distil against the current global
+            model. Of continual learners, each is one experience.
         protocol, protocol_overrides: how the server trains, and what of it is set otherwise.
         repeats: networks trained for the final accuracy.
         seed: of everything random in the run.

@@ -83,6 +83,9 @@ class EdgeNode:
     def work(self) -> Mapping[str, Work]:
         return {DISTIL: self._distil, LOCAL_TRAINING: _train_locally}
 
+    def check_data(self, data: TensorData) -> None:
+        """Any data will do."""
+
     def check(self, plan: Plan) -> None:
         for terms in plan.terms():
             budget_bytes(terms)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -53,11 +53,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Learned:
-    """What the server's training gave: accuracies in [0, 1], one per network, and one network's weights."""
+    """What the server's training gave: accuracies in [0, 1], one per network, and one network's weights.
+
+    ``by_part`` has the same networks' accuracies on parts of the test data, where the role has such.
+    """
 
     accuracies: list[float]
     seconds: float
     arrays: ArrayRecord | None = None
+    by_part: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 class Learner(Protocol):
