@@ -17,9 +17,10 @@ from fedbits import container
 from fedbits.distilled_set import DistilledSet
 from fedbits.progress import SILENT, Progress
 from fedbits.progress import Task as ProgressTask
+from nodes.careful_grid import careful
 from nodes.codes import Code
 from nodes.messages import DISTIL, Facts, RefusedError, Reply, Task, Terms, admit, read_reply, task_records
-from nodes.roster import Member
+from nodes.roster import Member, Returns
 from nodes.run_folder import RunFolder
 
 logger = logging.getLogger("fedbits.nodes")
@@ -106,10 +107,13 @@ class DistilledExchange(Strategy):
         self.exchange = exchange
         self.results: list[RoundResult] = []
         self._numbers = {member.address: member.number for member in exchange.members}
+        self._returns = Returns(list(self._numbers))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        if server_round > 1:
+            self._returns.wait(careful(grid))
         model = arrays if server_round > 1 and self._accepted() else None
         for member in self.exchange.members:
             budget = self.exchange.budgets[member.number]
