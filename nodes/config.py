@@ -22,10 +22,10 @@ POLICIES = (
     "redistil",
 )  # of :data:`scenarios.memory.POLICIES`, those of whole experiences
 CLASS_ORDERS = ("own", "same")
-_PLACES = ("data", "data-root", "out", "name")
+_PLACES = ("data", "data-root", "exchange", "out", "name")
 # What has no effect on a role, and must be left as it is.
 _OF_MEMORIES = ("memory", "policy", "class_order")
-_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: ("budget",)}
+_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: ("budget", "exchange", "join")}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -56,6 +56,9 @@ class RunConfig:
         yardstick: ``fedavg`` or ``none``.
         yardstick_rounds: FedAvg rounds after which the yardstick gives up; of continual learners, those
             of each experience.
+        exchange: of edge nodes and base stations, the address or folder of an exchange
+            (:mod:`nodes.sharing`) on which their sets are put; empty for none.
+        join: whether sets of the task that are on it already join the union.
         out, name: the run's folder is ``out/name``; an empty name is chosen from data, recipe and seed.
         timeout: seconds a node has in each round until its reply must have arrived.
     """
@@ -80,6 +83,8 @@ class RunConfig:
     device: str = "auto"
     yardstick: str = "none"
     yardstick_rounds: int = 50
+    exchange: str = ""
+    join: bool = False
     out: str = "runs"
     name: str = ""
     timeout: float = 3600.0
@@ -99,6 +104,8 @@ class RunConfig:
                 f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
             )
         self._check_role()
+        if self.join and not self.exchange:
+            raise ConfigError("sets can only join from an exchange: name one with --exchange")
         common, exceptions = _parse_budgets(self.amount, self.nodes)
         if self.role == CL_LEARNER:
             for text in (common, *exceptions.values()):
@@ -177,6 +184,12 @@ class RunConfig:
                 )
             values[name] = _typed(key, value, type(fields[name].default))
         return cls(**values, **groups)  # type: ignore[arg-type]
+
+
+def is_address(where: str) -> bool:
+    """Whether an exchange is named by its address, HOST:PORT without a slash in it, and not by its folder."""
+    host, colon, port = where.rpartition(":")
+    return bool(host and colon) and port.isdecimal() and "/" not in where
 
 
 def _parse_budgets(text: str, nodes: int) -> tuple[str, dict[int, str]]:

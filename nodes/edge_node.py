@@ -17,7 +17,7 @@ from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed
-from nodes import models, yardstick
+from nodes import models, sharing, yardstick
 from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.messages import (
@@ -89,6 +89,7 @@ class EdgeNode:
     def check(self, plan: Plan) -> None:
         for terms in plan.terms():
             budget_bytes(terms)
+        sharing.check(plan.config.exchange)
 
     def serve(self, grid: CarefulGrid, session: Session, members: Sequence[Member]) -> RunResult:
         from nodes.server_app import exchange_sets

@@ -94,6 +94,17 @@ YardstickRoundsOption = Annotated[
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
 ]
+ExchangeOption = Annotated[
+    str,
+    typer.Option(
+        "--exchange",
+        metavar="HOST:PORT|DIR",
+        help="An exchange, by its address or its folder, on which the sets that arrive are put.",
+    ),
+]
+JoinOption = Annotated[
+    bool, typer.Option("--join", help="Let sets of the task that are on it already join the union.")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")]
 NameOption = Annotated[
     str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
@@ -110,6 +121,7 @@ def run_config(
     bits: int | None,
     training_steps: int | None,
     yardstick_rounds: int | None,
+    exchange: str,
     out: Path,
     **others: Any,
 ) -> RunConfig:
@@ -132,9 +144,19 @@ def run_config(
         overrides=_given(steps=steps, ipc=ipc, bits=bits),
         protocol_overrides=_given(steps=training_steps),
         yardstick_rounds=yardstick_rounds or (5 if learners else 50),
+        exchange=_placed(exchange),
         out=str(out),
         **others,
     )
+
+
+def _placed(exchange: str) -> str:
+    """An exchange as it must be named elsewhere: a folder's path is absolute."""
+    from nodes.config import is_address
+
+    if not exchange or is_address(exchange):
+        return exchange
+    return str(Path(exchange).expanduser().absolute())
 
 
 def _given(**values: int | None) -> dict[str, int]:

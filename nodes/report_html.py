@@ -87,6 +87,8 @@ def _uplink_tile(facts: Facts) -> str:
     what = f"{head['uplink_bytes']:,} bytes in blobs from {nodes}"
     if head["rejected_bytes"]:
         what += f"; {head['rejected_bytes']:,} more were refused"
+    if head["joined_sets"]:
+        what += f"; {head['joined_sets']} sets of {head['joined_bytes']:,} bytes joined from the exchange"
     return page.tile("sent by all nodes", svg.bytes_text(head["uplink_bytes"]), what)
 
 

@@ -23,7 +23,7 @@ from fedbits.evaluate import Evaluation, Protocol, accuracy, build_network, eval
 from fedbits.progress import SILENT, Progress
 from fedbits.recipes import Recipe
 from fedbits.rng import derive_seed
-from nodes import models, roles
+from nodes import models, roles, sharing
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
 from nodes.config import RunConfig
@@ -32,6 +32,7 @@ from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
 from nodes.run_log import log_to
 from nodes.shard import Source, load
+from nodes.sharing import Joined
 from nodes.stopping import Stoppable
 from nodes.strategy import DistilledExchange, Exchange, Learned, Learner, RoundResult
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
@@ -99,10 +100,11 @@ class Result:
 
 @dataclass(frozen=True)
 class RunResult(Result):
-    """Of edge nodes."""
+    """Of edge nodes; ``joined`` are the sets that came from an exchange."""
 
     rounds: list[RoundResult]
     fedavg: FedAvgResult | None
+    joined: list[Joined]
 
     @property
     def accuracies(self) -> list[float]:
@@ -148,20 +150,25 @@ def exchange_sets(
     The final networks are tested on ``parts`` of the test data, too.
     """
     plan, started = session.plan, time.monotonic()
-    strategy = DistilledExchange(_exchange(session, members, UnionLearner(session, parts or {})))
-    strategy.start(
-        grid,
-        initial_arrays=models.to_arrays(fresh_network(plan)),
-        num_rounds=plan.config.rounds,
-        timeout=plan.config.timeout,
-    )
+    with sharing.opened(plan.config.exchange) as shelf:
+        joined = sharing.joined(shelf, plan.data.spec) if shelf and plan.config.join else []
+        learner = UnionLearner(session, parts or {})
+        strategy = DistilledExchange(
+            replace(_exchange(session, members, learner), shelf=shelf, joined=joined)
+        )
+        strategy.start(
+            grid,
+            initial_arrays=models.to_arrays(fresh_network(plan)),
+            num_rounds=plan.config.rounds,
+            timeout=plan.config.timeout,
+        )
     exchanged = time.monotonic()
     learned = strategy.results[-1].learned
     fedavg = None
     if plan.config.yardstick == "fedavg" and learned is not None:
         fedavg = _measure_fedavg(grid, session, members, mean(learned.accuracies))
     seconds = {"exchange": exchanged - started, "yardstick": time.monotonic() - exchanged}
-    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg)
+    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg, joined)
 
 
 def _exchange(session: Session, members: Sequence[Member], learner: Learner) -> Exchange:

@@ -86,7 +86,9 @@ def compare(session: Session, result: RunResult) -> list[SiteModel]:
     plan = session.plan
     sent = [o for entry in result.rounds for o in entry.outcomes if o.distilled is not None]
     of_all = {ALL: list(learned.accuracies), **learned.by_part}
-    models = [SiteModel(Origin.SETS, _sites_of(sent), _bytes(sent), _samples(sent), of_all)]
+    size = _bytes(sent) + sum(entry.size for entry in result.joined)
+    samples = _samples(sent) + sum(len(entry.distilled) for entry in result.joined)
+    models = [SiteModel(Origin.SETS, _sites_of(sent), size, samples, of_all)]
     groups = _by_sites(sent)
     for names, outcomes in groups.items():
         union = Union(plan.data.spec, [o.distilled for o in outcomes if o.distilled is not None])

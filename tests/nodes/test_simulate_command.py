@@ -87,6 +87,7 @@ def report(code: str = "ok", **headline: Any) -> dict[str, Any]:
     entry = {"round": 1, "code": code, "meaning": "so it is"}
     return {
         "folder": "runs/x",
+        "config": {"exchange": ""},
         "headline": values | headline,
         "nodes": [{"node": 0, "rounds": [entry]}],
         "yardstick": {"reached_in_round": 4, "rounds": [{"accuracy": 0.8}]},
