@@ -169,13 +169,11 @@ def _remote(address: str) -> Shelf:
     from nodes.exchange.identity import split_address
 
     split_address(address)
-    files = [Path(os.environ[name]) if os.environ.get(name) else None for name in _VARIABLES]
-    if not any(files):
-        credentials = Credentials(insecure=True)
-    elif all(files):
-        credentials = Credentials(*files)
-    else:
+    given = [os.environ.get(name) for name in _VARIABLES]
+    authority, certificate, key = (Path(file) if file else None for file in given)
+    if any(given) and not all(given):
         raise ConfigError(f"set all of {', '.join(_VARIABLES)}, or none of them for a trial on this machine")
+    credentials = Credentials(authority, certificate, key, insecure=not any(given))
     shelf = RemoteShelf(Target(address, credentials, SERVER, PATIENCE))
     shelf.greet()
     return shelf
