@@ -2,8 +2,8 @@
 
     python benchmarks/faults/deployment.py --only node_killed,superlink_killed
 
-It takes minutes for each: processes start anew again and again, and on a busy machine that is what takes time.
-A node that answered 150 seconds after the SuperLink was killed was no fault, but it was too late once.
+Each takes minutes, as processes start anew again and again. On a busy machine a node once answered later than
+150 seconds after the SuperLink was killed: hence the generous ``--timeout``.
 
 - ``node_killed``: SIGKILL while it distils in round 1; started again, it takes part in round 2.
 - ``superlink_killed``: SIGKILL while nodes distil; started again on its database, the run goes on.
