@@ -24,7 +24,7 @@ from fedbits.cli.common import terminal_progress
 from fedbits.data import TensorData
 from fedbits.data.beams import SITES, Selection, measured
 from fedbits.data.beams.facts import describe
-from fedbits.data.beams.measurements import OBSERVED
+from fedbits.data.beams.measurements import SAMPLE_BYTES
 from fedbits.data.search import Places
 from fedbits.data.union import Union
 from fedbits.distill import distill
@@ -119,7 +119,7 @@ class Bench:
             **self.tested(union),
             "bytes": sizes,
             "forms": [one.describe() for one in sent],
-            "compression": round(count * (4 * OBSERVED + 8) / total, 1),
+            "compression": round(count * SAMPLE_BYTES / total, 1),
             "compression_as_64_numbers": round(count * 256 / total, 1),
         }
 

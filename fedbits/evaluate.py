@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
@@ -120,14 +121,31 @@ def evaluate(
         DataError: one of them is empty.
         ConfigError: the protocol's network does not exist or cannot take such samples.
     """
-    check_task(data, test)
-    if not len(data) or not len(test):
-        raise DataError(
-            f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples"
-            + ("" if len(data) else ": nothing can be trained on it, nor on a network alone")
-        )
+    found = evaluate_on(
+        data, {"": test}, protocol, repeats=repeats, seed=seed, device=device, progress=progress
+    )
+    return found[""]
+
+
+def evaluate_on(
+    data: Labelled,
+    tests: Mapping[str, Labelled],
+    protocol: Protocol,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> dict[str, Evaluation]:
+    """:func:`evaluate` on several test sets, by name: each network is trained once and tested on each.
+
+    Raises:
+        MismatchError, DataError, ConfigError: as :func:`evaluate`.
+    """
+    for test in tests.values():
+        _check_samples(data, test)
     started = time.monotonic()
-    accuracies = []
+    accuracies: dict[str, list[float]] = {name: [] for name in tests}
     for repeat in range(repeats):
         run_seed = derive_seed(seed, "evaluate", repeat)
         network = build_network(data, protocol, run_seed).to(device)
@@ -139,8 +157,19 @@ def evaluate(
             progress=progress,
             title=f"training {repeat + 1}/{repeats}",
         )
-        accuracies.append(accuracy(network, test))
-    return Evaluation(tuple(accuracies), time.monotonic() - started)
+        for name, test in tests.items():
+            accuracies[name].append(accuracy(network, test))
+    seconds = time.monotonic() - started
+    return {name: Evaluation(tuple(found), seconds) for name, found in accuracies.items()}
+
+
+def _check_samples(data: Labelled, test: Labelled) -> None:
+    check_task(data, test)
+    if not len(data) or not len(test):
+        raise DataError(
+            f"the {'test' if len(data) else 'training'} set of {data.spec.name} has no samples"
+            + ("" if len(data) else ": nothing can be trained on it, nor on a network alone")
+        )
 
 
 def check_task(data: Labelled, test: Labelled) -> None:

@@ -107,6 +107,13 @@ class CarefulGrid(Grid):
         return self.inner.pull_messages(message_ids)
 
 
+def careful(grid: Grid) -> CarefulGrid:
+    """A strategy's grid as the one that it was started with; raises TypeError where it was another."""
+    if not isinstance(grid, CarefulGrid):
+        raise TypeError(f"strategies of fedbits work on a CarefulGrid, and this is a {type(grid).__name__}")
+    return grid
+
+
 class _Collection:
     """The replies to one set of messages; each pull has a thread of its own, left behind if it hangs."""
 

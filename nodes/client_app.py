@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -27,21 +28,24 @@ def make_client_app(
 
     Args:
         config: the run; taken from Flower's run config when left out.
-        distil: how an edge node's assignment becomes a blob.
+        distil: how an edge node's or base station's assignment becomes a blob.
         mods: Flower mods around every handler.
     """
     app = ClientApp(mods=mods)
 
     def role(name: str) -> Role:
-        return EdgeNode(distil) if name == roles.EDGE_NODE else roles.get(name)
+        found = roles.get(name)
+        return replace(found, distil=distil) if isinstance(found, EdgeNode) else found
 
     def work(message: Message, context: Context) -> Message:
         def done() -> RecordDict:
             node = Node.of(config, context)
-            known = role(node.role).work()
+            own = role(node.role)
+            known = own.work()
             if message.metadata.message_type not in known:
                 logger.error("a %s is not asked for %s", node.role, message.metadata.message_type)
                 raise RefusedError(Code.BAD_TASK)
+            own.check_data(node.data)
             return known[message.metadata.message_type](message.content, node)
 
         return _answer(message, done)

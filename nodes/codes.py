@@ -52,7 +52,7 @@ NODE_CODES = frozenset(
 _SENTENCES = {
     Code.OK: "its set is in the union",
     Code.EMPTY_SHARD: "the node has no samples",
-    Code.NO_DATA: "the node could not load its data",
+    Code.NO_DATA: "the node could not load its data, or has none that its role is for",
     Code.BUDGET_TOO_SMALL: "the budget is too small for one sample of each of the node's classes",
     Code.BAD_TASK: "the node could not read the task or the model it was sent",
     Code.PROTOCOL: "node and server speak different versions of the protocol: install the same fedbits",

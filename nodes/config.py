@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError, unknown
-from nodes.roles import CL_LEARNER, EDGE_NODE, check_name
+from nodes.roles import BASE_STATION, CL_LEARNER, EDGE_NODE, check_name
 
 Scalar = bool | int | float | str
 
@@ -22,9 +22,10 @@ POLICIES = (
     "redistil",
 )  # of :data:`scenarios.memory.POLICIES`, those of whole experiences
 CLASS_ORDERS = ("own", "same")
-_PLACES = ("data", "data-root", "out", "name")
+_PLACES = ("data", "data-root", "exchange", "out", "name")
 # What has no effect on a role, and must be left as it is.
-_IDLE = {EDGE_NODE: ("memory", "policy", "class_order"), CL_LEARNER: ("budget",)}
+_OF_MEMORIES = ("memory", "policy", "class_order")
+_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: ("budget", "exchange", "join")}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -39,15 +40,15 @@ class RunConfig:
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
         partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA``, ``classes:K`` or ``site``.
-        budget: of edge nodes, bytes each may send in each round, ``"10KiB"``; exceptions by node after
-            commas, ``"10KiB,0=2KiB,3=40KiB"``.
+        budget: of edge nodes and base stations, bytes each may send in each round, ``"10KiB"``; exceptions
+            by node after commas, ``"10KiB,0=2KiB,3=40KiB"``.
         memory: of continual learners, bytes of each node's replay memory, in the same way.
         policy: of these, how a memory shares its bytes, one of :data:`POLICIES`.
         class_order: of these, whether each node's classes arrive in its ``own`` order or all nodes' in the
             ``same``.
         recipe, overrides: the distillation recipe by name, and the fields of it that are set otherwise.
-        rounds: exchanges; from the second on edge nodes distil against the current global model. Of
-            continual learners, each is one experience.
+        rounds: exchanges; from the second on edge nodes and base stations distil against the current global
+            model. Of continual learners, each is one experience.
         protocol, protocol_overrides: how the server trains, and what of it is set otherwise.
         repeats: networks trained for the final accuracy.
         seed: of everything random in the run.
@@ -55,6 +56,9 @@ class RunConfig:
         yardstick: ``fedavg`` or ``none``.
         yardstick_rounds: FedAvg rounds after which the yardstick gives up; of continual learners, those
             of each experience.
+        exchange: of edge nodes and base stations, the address or folder of an exchange
+            (:mod:`nodes.sharing`) on which their sets are put; empty for none.
+        join: whether sets of the task that are on it already join the union.
         out, name: the run's folder is ``out/name``; an empty name is chosen from data, recipe and seed.
         timeout: seconds a node has in each round until its reply must have arrived.
     """
@@ -79,6 +83,8 @@ class RunConfig:
     device: str = "auto"
     yardstick: str = "none"
     yardstick_rounds: int = 50
+    exchange: str = ""
+    join: bool = False
     out: str = "runs"
     name: str = ""
     timeout: float = 3600.0
@@ -98,6 +104,8 @@ class RunConfig:
                 f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
             )
         self._check_role()
+        if self.join and not self.exchange:
+            raise ConfigError("sets can only join from an exchange: name one with --exchange")
         common, exceptions = _parse_budgets(self.amount, self.nodes)
         if self.role == CL_LEARNER:
             for text in (common, *exceptions.values()):
@@ -172,6 +180,12 @@ class RunConfig:
                 raise ConfigError(unknown("run setting", key, cls().to_flat()))
             values[name] = _typed(key, value, type(fields[name].default))
         return cls(**values, **groups)  # type: ignore[arg-type]
+
+
+def is_address(where: str) -> bool:
+    """Whether an exchange is named by its address, HOST:PORT without a slash in it, and not by its folder."""
+    host, colon, port = where.rpartition(":")
+    return bool(host and colon) and port.isdecimal() and "/" not in where
 
 
 def _parse_budgets(text: str, nodes: int) -> tuple[str, dict[int, str]]:

@@ -17,7 +17,7 @@ from fedbits.data import TensorData
 from fedbits.distill import distill
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed
-from nodes import models, yardstick
+from nodes import models, sharing, yardstick
 from nodes.codes import Code
 from nodes.config import RunConfig
 from nodes.messages import (
@@ -83,9 +83,13 @@ class EdgeNode:
     def work(self) -> Mapping[str, Work]:
         return {DISTIL: self._distil, LOCAL_TRAINING: _train_locally}
 
+    def check_data(self, data: TensorData) -> None:
+        """Any data will do."""
+
     def check(self, plan: Plan) -> None:
         for terms in plan.terms():
             budget_bytes(terms)
+        sharing.check(plan.config.exchange)
 
     def serve(self, grid: CarefulGrid, session: Session, members: Sequence[Member]) -> RunResult:
         from nodes.server_app import exchange_sets

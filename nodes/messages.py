@@ -41,7 +41,7 @@ ACTIONS = (DISTIL, LOCAL_TRAINING, REMEMBER, REPLAY_TRAINING)
 _TASK, _MODEL, _BLOB, _FACTS, _ERROR, _PROTOCOL = (
     f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error", "protocol")
 )
-MAX_CLASSES = 1_000_000
+MAX_CLASSES, MAX_SITES = 1_000_000, 10_000
 MAX_ELEMENTS_PER_BIT = 512  # 1 bit a value at 0.1 bits after coding, downsampled by 4: 160
 MIN_ELEMENTS, MAX_ELEMENTS = 1 << 22, 1 << 28
 
@@ -136,6 +136,7 @@ class Facts:
         partition: the number it was given among the nodes (in a simulation, its partition's), or -1.
         samples: real samples it holds.
         class_counts: of its real samples.
+        site_counts: the same by site, where its data tell (:attr:`fedbits.data.TensorData.sites`).
         seconds: what the work took it.
         peak_bytes: the highest memory use of its process so far.
     """
@@ -145,6 +146,7 @@ class Facts:
     class_counts: tuple[int, ...] = ()
     seconds: float = 0.0
     peak_bytes: int = 0
+    site_counts: tuple[int, ...] = ()
 
 
 def reply_records(facts: Facts, blob: bytes | None = None) -> RecordDict:
@@ -175,7 +177,7 @@ def local_error(code: Code, task: Message) -> Message:
 
 
 def _facts_record(facts: Facts) -> MetricRecord:
-    return MetricRecord(
+    record = MetricRecord(
         {
             "partition": facts.partition,
             "samples": facts.samples,
@@ -184,6 +186,9 @@ def _facts_record(facts: Facts) -> MetricRecord:
             "peak-bytes": facts.peak_bytes,
         }
     )
+    if facts.site_counts:
+        record["site-counts"] = list(facts.site_counts)
+    return record
 
 
 @dataclass(frozen=True)
@@ -238,9 +243,14 @@ def _read_facts(record: object) -> Facts | None:
     )
     if not (is_count(samples) and _is_seconds(seconds) and is_count(peak) and isinstance(partition, int)):
         return None
-    if not isinstance(counts, list) or len(counts) > MAX_CLASSES or not all(is_count(c) for c in counts):
+    sites = record.get("site-counts", [])
+    if not (_are_counts(counts, MAX_CLASSES) and _are_counts(sites, MAX_SITES)):
         return None
-    return Facts(partition, samples, tuple(counts), float(seconds), peak)  # type: ignore[arg-type]
+    return Facts(partition, samples, tuple(counts), float(seconds), peak, tuple(sites))  # type: ignore[arg-type]
+
+
+def _are_counts(value: object, most: int) -> bool:
+    return isinstance(value, list) and len(value) <= most and all(is_count(count) for count in value)
 
 
 def is_count(value: object) -> bool:

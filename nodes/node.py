@@ -68,6 +68,7 @@ class Node:
             class_counts=tuple(data.class_counts()),
             seconds=0.0 if started is None else time.monotonic() - started,
             peak_bytes=peak_memory(),
+            site_counts=() if data.sites is None else tuple(torch.bincount(data.sites).tolist()),
         )
 
 

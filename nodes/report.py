@@ -23,6 +23,7 @@ from nodes.messages import Facts
 from nodes.node import peak_memory
 from nodes.roster import Member
 from nodes.server_app import Result, RunResult
+from nodes.sharing import PUBLISHED
 from nodes.strategy import Outcome, RoundResult
 from nodes.yardstick import FedAvgResult
 
@@ -87,6 +88,9 @@ def _headline(result: RunResult) -> dict[str, Any]:
         "uplink_bytes": uplink,
         "rejected_bytes": sum(o.blob_bytes for o in outcomes if o.code is not Code.OK),
         "nodes_in_union": len({o.node for o in outcomes if o.code is Code.OK}),
+        "shared_sets": sum(o.shared == PUBLISHED for o in outcomes),
+        "joined_sets": len(result.joined),
+        "joined_bytes": sum(entry.size for entry in result.joined),
         "fedavg_uplink_bytes": None,
         "fedavg_reached": None,
         "fedavg_ratio": None,
@@ -128,6 +132,7 @@ def _outcome(outcome: Outcome, folder: Path) -> dict[str, Any]:
         "arrived": round(outcome.arrived, 3),
         "file": outcome.file.relative_to(folder).as_posix() if outcome.file else None,
         "ledger_bits": outcome.components,
+        "exchange": outcome.shared or None,
     }
     if outcome.distilled is not None:
         entry["sent"] = {

@@ -17,8 +17,8 @@ Facts = Mapping[str, Any]
 _SWATCHES = ("--c1", "--c2", "--c3", "--c4", "--c5")
 
 
-def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
-    """The page; ``sheets`` are pictures (PNG) of what nodes sent, by node."""
+def render(facts: Facts, sheets: Mapping[int, bytes], more: str = "") -> str:
+    """The page; ``sheets`` are pictures (PNG) of what nodes sent, by node, ``more`` a section of a role."""
     components = _components(facts)
     fields = {
         "tiles": _tiles(facts),
@@ -27,6 +27,7 @@ def render(facts: Facts, sheets: Mapping[int, bytes]) -> str:
         "nodes_text": escape(_nodes_text(facts)),
         "nodes": _nodes(facts, components),
         "legend": _legend(components),
+        "more": more,
         "sheets": _sheets(facts, sheets),
         "facts": how_it_was_made(facts),
     }
@@ -86,6 +87,8 @@ def _uplink_tile(facts: Facts) -> str:
     what = f"{head['uplink_bytes']:,} bytes in blobs from {nodes}"
     if head["rejected_bytes"]:
         what += f"; {head['rejected_bytes']:,} more were refused"
+    if head["joined_sets"]:
+        what += f"; {head['joined_sets']} sets of {head['joined_bytes']:,} bytes joined from the exchange"
     return page.tile("sent by all nodes", svg.bytes_text(head["uplink_bytes"]), what)
 
 

@@ -17,6 +17,7 @@ from fedbits.errors import ConfigError
 if TYPE_CHECKING:
     from flwr.app import RecordDict
 
+    from fedbits.data import TensorData
     from nodes.careful_grid import CarefulGrid
     from nodes.node import Node
     from nodes.roster import Member
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     Work = Callable[[RecordDict, Node], RecordDict]
 
-EDGE_NODE, CL_LEARNER = "edge_node", "cl_learner"
+EDGE_NODE, BASE_STATION, CL_LEARNER = "edge_node", "base_station", "cl_learner"
 _MODULES = {
     EDGE_NODE: "nodes.edge_node",  # distils its data and sends the set
+    BASE_STATION: "nodes.base_station",  # the same with beam measurements of its own cell
     CL_LEARNER: "nodes.continual.role",  # learns class after class; sends what is new in its memory
 }
 NAMES: tuple[str, ...] = tuple(_MODULES)
@@ -40,6 +42,10 @@ class Role(Protocol):
 
         It may raise whatever it likes: the node replies with a code (:func:`nodes.node.failure_code`).
         """
+        ...
+
+    def check_data(self, data: TensorData) -> None:
+        """Raise :class:`fedbits.errors.DataError` where a node with ``data`` cannot have the role."""
         ...
 
     def check(self, plan: Plan) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from flwr.app import Message
 
@@ -18,6 +18,7 @@ from nodes.messages import HELLO, Facts, Reply, greeting, read_reply
 logger = logging.getLogger("fedbits.nodes")
 
 REGISTER_SECONDS = 120.0
+RETURN_SECONDS = 120.0  # of a node that is started again: systemd waits, Python imports, data are read
 HELLO_SECONDS = 300.0  # the first answer of a node includes the start of its process and reading its data
 
 
@@ -74,6 +75,31 @@ def _wait(grid: CarefulGrid, nodes: int) -> list[int]:
     if len(addresses) < nodes:
         logger.warning("only %d of %d nodes registered", len(addresses), nodes)
     return addresses[:nodes]
+
+
+@dataclass
+class Returns:
+    """Waits, before a round, for nodes that went away in the last one; each time they go away, once.
+
+    Flower takes a node to be there for a minute after its last heartbeat, and lets it in again only then. By
+    that time the round that lost it may be over: without a wait, the next would begin without it, too.
+    """
+
+    addresses: Sequence[int]
+    missed: set[int] = field(default_factory=set)
+
+    def wait(self, grid: CarefulGrid, seconds: float | None = None) -> None:
+        """Return when all nodes are there but those that were waited for in vain, or when the time is up."""
+        end = time.monotonic() + (RETURN_SECONDS if seconds is None else seconds)
+        while away := set(self.addresses) - set(grid.get_node_ids()):
+            self.missed &= away
+            if away <= self.missed:
+                return
+            if time.monotonic() >= end:
+                logger.warning("%d nodes went away and have not come back", len(away))
+                break
+            grid.pause(grid.interval)
+        self.missed = away
 
 
 def number_nodes(claims: Mapping[int, int]) -> dict[int, int]:

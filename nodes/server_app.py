@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -15,15 +15,15 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedbits import device, recipes
-from fedbits.data import DataSet
+from fedbits.data import DataSet, Labelled, TensorData
 from fedbits.data.union import Union
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
-from fedbits.evaluate import Protocol, accuracy, build_network, evaluate, protocol, train
+from fedbits.evaluate import Evaluation, Protocol, accuracy, build_network, evaluate_on, protocol, train
 from fedbits.progress import SILENT, Progress
 from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed
-from nodes import models, roles
+from nodes import models, roles, sharing
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
 from nodes.config import RunConfig
@@ -32,10 +32,12 @@ from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
 from nodes.run_log import log_to
 from nodes.shard import Source, load
+from nodes.sharing import Joined
 from nodes.stopping import Stoppable
-from nodes.strategy import DistilledExchange, Exchange, Learned, RoundResult
+from nodes.strategy import DistilledExchange, Exchange, Learned, Learner, RoundResult
 from nodes.yardstick import FedAvgPlan, FedAvgResult, run_fedavg
 
+_WHOLE = ""  # of the test data
 DEPLOYED_INTERVAL = 1.0  # seconds between two looks for replies, each of which is a request over TLS
 
 
@@ -98,10 +100,11 @@ class Result:
 
 @dataclass(frozen=True)
 class RunResult(Result):
-    """Of edge nodes."""
+    """Of edge nodes; ``joined`` are the sets that came from an exchange."""
 
     rounds: list[RoundResult]
     fedavg: FedAvgResult | None
+    joined: list[Joined]
 
     @property
     def accuracies(self) -> list[float]:
@@ -136,26 +139,39 @@ def serve(grid: Grid, session: Session) -> Result:
     return replace(result, seconds={"start": ready, **result.seconds})
 
 
-def exchange_sets(grid: CarefulGrid, session: Session, members: Sequence[Member]) -> RunResult:
-    """Run the exchange of edge nodes' sets, and the yardstick if there is one."""
+def exchange_sets(
+    grid: CarefulGrid,
+    session: Session,
+    members: Sequence[Member],
+    parts: Mapping[str, TensorData] | None = None,
+) -> RunResult:
+    """Run the exchange of nodes' sets, and the yardstick if there is one.
+
+    The final networks are tested on ``parts`` of the test data, too.
+    """
     plan, started = session.plan, time.monotonic()
-    strategy = DistilledExchange(_exchange(session, members))
-    strategy.start(
-        grid,
-        initial_arrays=models.to_arrays(fresh_network(plan)),
-        num_rounds=plan.config.rounds,
-        timeout=plan.config.timeout,
-    )
+    with sharing.opened(plan.config.exchange) as shelf:
+        joined = sharing.joined(shelf, plan.data.spec) if shelf and plan.config.join else []
+        learner = UnionLearner(session, parts or {})
+        strategy = DistilledExchange(
+            replace(_exchange(session, members, learner), shelf=shelf, joined=joined)
+        )
+        strategy.start(
+            grid,
+            initial_arrays=models.to_arrays(fresh_network(plan)),
+            num_rounds=plan.config.rounds,
+            timeout=plan.config.timeout,
+        )
     exchanged = time.monotonic()
     learned = strategy.results[-1].learned
     fedavg = None
     if plan.config.yardstick == "fedavg" and learned is not None:
         fedavg = _measure_fedavg(grid, session, members, mean(learned.accuracies))
     seconds = {"exchange": exchanged - started, "yardstick": time.monotonic() - exchanged}
-    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg)
+    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg, joined)
 
 
-def _exchange(session: Session, members: Sequence[Member]) -> Exchange:
+def _exchange(session: Session, members: Sequence[Member], learner: Learner) -> Exchange:
     config = session.plan.config
     budgets = [config.budget_text(number) for number in range(config.nodes)]
     return Exchange(
@@ -163,7 +179,7 @@ def _exchange(session: Session, members: Sequence[Member]) -> Exchange:
         terms=session.plan.terms(),
         budgets=budgets,
         folder=session.folder,
-        learner=UnionLearner(session),
+        learner=learner,
         timeout=config.timeout,
         progress=session.progress,
     )
@@ -188,27 +204,35 @@ def _measure_fedavg(
     return run_fedavg(grid, fresh_network(plan), plan.data.test, what, session.progress)
 
 
+def test_union(data: Labelled, tests: Mapping[str, TensorData], session: Session) -> dict[str, Evaluation]:
+    """What ``repeats`` fresh networks that are trained on ``data`` as the run says know of ``tests``."""
+    plan = session.plan
+    return evaluate_on(
+        data,
+        tests,
+        plan.protocol,
+        repeats=plan.config.repeats,
+        seed=plan.config.seed,
+        device=plan.device,
+        progress=session.progress,
+    )
+
+
 @dataclass(frozen=True)
 class UnionLearner:
     """Trains on the union from scratch: one network between rounds, ``repeats`` of them after the last."""
 
     session: Session
+    parts: Mapping[str, TensorData] = field(default_factory=dict)
 
     def __call__(self, turn: int, sets: Sequence[DistilledSet]) -> Learned:
         plan, progress = self.session.plan, self.session.progress
         config, test, started = plan.config, plan.data.test, time.monotonic()
         union = Union(plan.data.spec, sets)
         if turn == config.rounds:
-            final = evaluate(
-                union,
-                test,
-                plan.protocol,
-                repeats=config.repeats,
-                seed=config.seed,
-                device=plan.device,
-                progress=progress,
-            )
-            return Learned(list(final.accuracies), time.monotonic() - started)
+            found = test_union(union, {_WHOLE: test, **self.parts}, self.session)
+            by_part = {name: list(found[name].accuracies) for name in self.parts}
+            return Learned(list(found[_WHOLE].accuracies), time.monotonic() - started, by_part=by_part)
         network = fresh_network(plan).to(plan.device)
         seed = derive_seed(config.seed, "global training", turn)
         train(network, union, plan.protocol, seed=seed, progress=progress)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +17,12 @@ from fedbits import container
 from fedbits.distilled_set import DistilledSet
 from fedbits.progress import SILENT, Progress
 from fedbits.progress import Task as ProgressTask
+from nodes.careful_grid import careful
 from nodes.codes import Code
 from nodes.messages import DISTIL, Facts, RefusedError, Reply, Task, Terms, admit, read_reply, task_records
-from nodes.roster import Member
+from nodes.roster import Member, Returns
 from nodes.run_folder import RunFolder
+from nodes.sharing import Joined, Shelf
 
 logger = logging.getLogger("fedbits.nodes")
 
@@ -38,6 +40,7 @@ class Outcome:
         distilled: the accepted set.
         file: where the blob was saved.
         arrived: seconds from the start of the round to the reply.
+        shared: whether it is on the run's exchange: ``published`` or why not; empty where there is none.
     """
 
     round: int
@@ -49,15 +52,20 @@ class Outcome:
     components: dict[str, int] | None = None
     distilled: DistilledSet | None = None
     file: Path | None = None
+    shared: str = ""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What the server's training gave: accuracies in [0, 1], one per network, and one network's weights."""
+    """What the server's training gave: accuracies in [0, 1], one per network, and one network's weights.
+
+    ``by_part`` has the same networks' accuracies on parts of the test data, where the role has such.
+    """
 
     accuracies: list[float]
     seconds: float
     arrays: ArrayRecord | None = None
+    by_part: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 class Learner(Protocol):
@@ -80,6 +88,7 @@ class Exchange:
     """What a :class:`DistilledExchange` is made of.
 
     ``terms`` and ``budgets`` are those of each member, by its number; a budget is the text that is sent.
+    Accepted sets are put on ``shelf``; ``joined`` are in the union before any of them.
     """
 
     members: Sequence[Member]
@@ -89,6 +98,8 @@ class Exchange:
     learner: Learner
     timeout: float
     progress: Progress = SILENT
+    shelf: Shelf | None = None
+    joined: Sequence[Joined] = ()
 
 
 class DistilledExchange(Strategy):
@@ -102,10 +113,13 @@ class DistilledExchange(Strategy):
         self.exchange = exchange
         self.results: list[RoundResult] = []
         self._numbers = {member.address: member.number for member in exchange.members}
+        self._returns = Returns(list(self._numbers))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        if server_round > 1:
+            self._returns.wait(careful(grid))
         model = arrays if server_round > 1 and self._accepted() else None
         for member in self.exchange.members:
             budget = self.exchange.budgets[member.number]
@@ -120,8 +134,8 @@ class DistilledExchange(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        outcomes = self._receive(server_round, replies)
-        earlier = self._accepted()
+        outcomes = self._share(self._receive(server_round, replies))
+        earlier = [entry.distilled for entry in self.exchange.joined] + self._accepted()
         sets = earlier + [o.distilled for o in outcomes if o.distilled is not None]
         learned = self.exchange.learner(server_round, sets) if sets else None
         self.results.append(RoundResult(server_round, tuple(outcomes), learned))
@@ -155,6 +169,14 @@ class DistilledExchange(Strategy):
                 outcomes.append(outcome)
                 _tell(outcome, task)
         return sorted(outcomes, key=lambda outcome: outcome.node)
+
+    def _share(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Put what was accepted on the exchange, if there is one."""
+        if self.exchange.shelf is None:
+            return outcomes
+        blobs = {o.node: o.file.read_bytes() for o in outcomes if o.distilled is not None and o.file}
+        told = self.exchange.shelf.put(blobs)
+        return [replace(o, shared=told.get(o.node, "")) for o in outcomes]
 
     def _judge(self, turn: int, node: int, reply: Reply, arrived: float) -> Outcome:
         """Save, check and decode one reply; a refusal is an outcome like any other."""

@@ -16,6 +16,8 @@ def rows(report: Mapping[str, Any]) -> dict[str, str]:
         shown["accuracy"] = f"{head['accuracy']:.2%} ± {head['std']:.2%} ({len(head['accuracies'])} networks)"
     nodes = f"{head['nodes_in_union']} of {len(report['nodes'])} nodes"
     shown["sent by all nodes"] = f"{common.size_text(head['uplink_bytes'])}, from {nodes}"
+    if report["config"]["exchange"]:
+        shown["exchange"] = _on_exchange(head)
     if yardstick is not None and head["fedavg_ratio"] is not None:
         size = common.size_text(head["fedavg_uplink_bytes"])
         if head["fedavg_reached"]:
@@ -30,3 +32,10 @@ def rows(report: Mapping[str, Any]) -> dict[str, str]:
     shown["time"] = common.clock_text(sum(report["seconds"].values()))
     shown["report"] = f"{report['folder']}/report.html"
     return shown
+
+
+def _on_exchange(head: Mapping[str, Any]) -> str:
+    text = f"{head['shared_sets']} sets put there"
+    if head["joined_sets"]:
+        text += f", {head['joined_sets']} of {common.size_text(head['joined_bytes'])} were there and joined"
+    return text

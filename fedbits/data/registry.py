@@ -58,6 +58,12 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
     return _PUBLISHED[name](places)
 
 
+def anchored(name: str) -> str:
+    """``name`` as it must be written elsewhere: a path in it is absolute."""
+    kind, _, path = name.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if kind in _OWN and path else name
+
+
 def _unknown(name: str) -> DataError:
     plain = name.lower().replace("-", "_").replace(" ", "_")
     close = difflib.get_close_matches(plain, [*NAMES, *(f"{kind}:PATH" for kind in _OWN)], 1)

@@ -10,6 +10,7 @@ from nodes.continual.yardstick import train_with_replay
 from nodes.messages import REMEMBER, REPLAY_TRAINING
 
 if TYPE_CHECKING:
+    from fedbits.data import TensorData
     from nodes.careful_grid import CarefulGrid
     from nodes.continual.server import ContinualResult
     from nodes.roles import Work
@@ -22,6 +23,9 @@ class ContinualLearner:
 
     def work(self) -> Mapping[str, Work]:
         return {REMEMBER: remember, REPLAY_TRAINING: train_with_replay}
+
+    def check_data(self, data: TensorData) -> None:
+        """Any data will do."""
 
     def check(self, plan: Plan) -> None:
         from nodes.continual import server

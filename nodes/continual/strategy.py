@@ -16,10 +16,11 @@ from fedbits import container
 from fedbits.distilled_set import DistilledSet
 from fedbits.progress import SILENT, Progress
 from fedbits.progress import Task as ProgressTask
+from nodes.careful_grid import careful
 from nodes.codes import Code
 from nodes.continual.sync import DIGEST_BYTES, Update, read_update, with_known
 from nodes.messages import REMEMBER, Facts, RefusedError, Task, Terms, admit, read_reply, task_records
-from nodes.roster import Member
+from nodes.roster import Member, Returns
 from nodes.run_folder import RunFolder
 
 logger = logging.getLogger("fedbits.nodes")
@@ -140,11 +141,14 @@ class MemoryExchange(Strategy):
 
     def __post_init__(self) -> None:
         self._numbers = {member.address: member.number for member in self.setting.members}
+        self._returns = Returns(list(self._numbers))
         self.memories = {member.number: {} for member in self.setting.members}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        if server_round > 1:
+            self._returns.wait(careful(grid))
         for member in self.setting.members:
             limit = f"{self.setting.terms[member.number].limit()} B"
             task = Task(server_round, member.number, limit, self.setting.timeout)

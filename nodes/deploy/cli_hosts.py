@@ -31,6 +31,7 @@ NODE_EXAMPLES = (
     "fedbits deploy node keys/nodes/alpha --data folder:/srv/images\n\n"
     "fedbits deploy node keys/nodes/beta --data fashion_mnist --data-root /srv/data --partition-id 1 "
     "--partitions 3 --partition dirichlet:0.3\n\n"
+    "fedbits deploy node keys/nodes/gamma --data beams:canyon --role base_station\n\n"
     "It goes on until SIGTERM or Ctrl-C, and waits for a server that is not there yet."
 )
 
@@ -94,14 +95,16 @@ def node(
     data: common.DataOption,
     data_root: common.DataRootOption = None,
     download: common.DownloadOption = False,
-    role: Annotated[str, typer.Option("--role", help="What the node is, such as edge_node.")] = "edge_node",
+    role: Annotated[
+        str, typer.Option("--role", help="What the node is: edge_node, base_station or cl_learner.")
+    ] = "edge_node",
     partition_id: Annotated[
         int | None,
         typer.Option("--partition-id", min=0, help="Own this part of the data set [default: all of it]."),
     ] = None,
     partitions: Annotated[int, typer.Option("--partitions", min=1, help="of so many parts")] = 1,
     partition: Annotated[
-        str, typer.Option("--partition", help="cut so: iid, dirichlet:ALPHA or classes:K.")
+        str, typer.Option("--partition", help="cut so: iid, dirichlet:ALPHA, classes:K or site.")
     ] = "iid",
     partition_seed: Annotated[
         int, typer.Option("--partition-seed", min=0, help="Seed of the cut; the same on all nodes.")

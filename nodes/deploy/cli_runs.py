@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedbits.cli import common
+from nodes import options
 
 if TYPE_CHECKING:
     from nodes.deploy.control import Control
@@ -20,6 +21,8 @@ RUN_EXAMPLES = (
     "Examples:\n\n"
     "fedbits deploy run keys/server --data fashion_mnist --recipe quadd --budget 10KiB\n\n"
     "fedbits deploy run keys/server --data digits --budget 2KiB --rounds 2 --timeout 600 --json\n\n"
+    "fedbits deploy run keys/server --role base_station --data beams --budget 32KiB\n\n"
+    "fedbits deploy run keys/server --role cl_learner --data digits --rounds 5 --memory 1KiB\n\n"
     "--data is what the server tests on; nodes have data of their own of the same form. Ctrl-C leaves the "
     "run going; 'fedbits deploy stop' ends it."
 )
@@ -36,62 +39,35 @@ NodesOption = Annotated[
     int | None,
     typer.Option("--nodes", min=1, help="Nodes to wait for [default: those with a key]."),
 ]
-BudgetOption = Annotated[
-    str,
-    typer.Option("--budget", help="What a node may send in a round; for some others: 10KiB,0=2KiB."),
-]
-RecipeOption = Annotated[str, typer.Option("--recipe", help="How nodes distil.")]
-StepsOption = Annotated[
-    int | None, typer.Option("--steps", min=0, help="Distillation steps [default: the recipe's].")
-]
-IpcOption = Annotated[
-    int | None, typer.Option("--ipc", min=1, help="Samples per class [default: from the budget].")
-]
-BitsOption = Annotated[
-    int | None, typer.Option("--bits", min=1, max=8, help="Bits a value [default: from the budget].")
-]
-RoundsOption = Annotated[
-    int, typer.Option("--rounds", min=1, help="Exchanges; later ones distil against the global model.")
-]
-ProtocolOption = Annotated[str, typer.Option("--protocol", help="How the server trains: laptop or dsa.")]
-RepeatsOption = Annotated[
-    int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
-]
-YardstickOption = Annotated[
-    Literal["fedavg", "none"], typer.Option("--yardstick", help="Run FedAvg beside it.")
-]
-YardstickRoundsOption = Annotated[
-    int, typer.Option("--yardstick-rounds", min=1, help="Rounds after which FedAvg gives up.")
-]
-TimeoutOption = Annotated[
-    float, typer.Option("--timeout", help="Seconds in which a node must reply, in each round.")
-]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of runs; the run's own is made in it.")]
-NameOption = Annotated[
-    str, typer.Option("--name", help="Name of the run [default: from data, recipe and seed].")
-]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the run to end.")]
 
 
 def run(
     folder: FolderArgument,
+    role: options.RoleOption = "edge_node",
     data: common.DataOption = "digits",
     data_root: common.DataRootOption = None,
     download: common.DownloadOption = False,
     nodes: NodesOption = None,
-    budget: BudgetOption = "10KiB",
-    recipe: RecipeOption = "quadd",
-    steps: StepsOption = None,
-    ipc: IpcOption = None,
-    bits: BitsOption = None,
-    rounds: RoundsOption = 1,
-    protocol: ProtocolOption = "laptop",
-    repeats: RepeatsOption = 3,
-    yardstick: YardstickOption = "none",
-    yardstick_rounds: YardstickRoundsOption = 50,
-    timeout: TimeoutOption = 3600.0,
-    out: OutOption = Path("runs"),
-    name: NameOption = "",
+    budget: options.BudgetOption = "10KiB",
+    memory: options.MemoryOption = "8KiB",
+    policy: options.PolicyOption = "fixed",
+    class_order: options.ClassOrderOption = "own",
+    recipe: options.RecipeOption = "quadd",
+    steps: options.StepsOption = None,
+    ipc: options.IpcOption = None,
+    bits: options.BitsOption = None,
+    rounds: options.RoundsOption = None,
+    protocol: options.ProtocolOption = "laptop",
+    training_steps: options.TrainingStepsOption = None,
+    repeats: options.RepeatsOption = 3,
+    yardstick: options.YardstickOption = "none",
+    yardstick_rounds: options.YardstickRoundsOption = None,
+    timeout: options.TimeoutOption = 3600.0,
+    exchange: options.ExchangeOption = "",
+    join: options.JoinOption = False,
+    out: options.OutOption = Path("runs"),
+    name: options.NameOption = "",
     seed: common.SeedOption = 0,
     device: common.DeviceOption = "auto",
     detach: DetachOption = False,
@@ -99,26 +75,32 @@ def run(
 ) -> None:
     """Start a run on the nodes, follow it, and show its report: that of 'fedbits simulate'."""
     with common.guard(lambda: _going_on(folder)):
-        from nodes.config import RunConfig
-
         control = _control(folder)
-        overrides = {"steps": steps, "ipc": ipc, "bits": bits}
-        config = RunConfig(
+        config = options.run_config(
+            role,
             data=data,
-            data_root=str(data_root.absolute()) if data_root else "",
+            data_root=data_root,
             download=download,
             nodes=nodes or len(control.folder.public_keys()) or 1,
             budget=budget,
+            memory=memory,
+            policy=policy,
+            class_order=class_order,
             recipe=recipe,
-            overrides={key: value for key, value in overrides.items() if value is not None},
+            steps=steps,
+            ipc=ipc,
+            bits=bits,
             rounds=rounds,
             protocol=protocol,
+            training_steps=training_steps,
             repeats=repeats,
             seed=seed,
             device=device,
             yardstick=yardstick,
             yardstick_rounds=yardstick_rounds,
-            out=str(out),
+            exchange=exchange,
+            join=join,
+            out=out,
             name=name,
             timeout=timeout,
         )

@@ -10,11 +10,13 @@ from typing import NoReturn
 
 import tomli_w
 
+from fedbits.data.registry import anchored
 from fedbits.errors import ConfigError
 from fedbits.files import write_atomic
 from nodes.config import RunConfig, Scalar
 from nodes.deploy.folders import NodeFolder, check_files
 from nodes.deploy.surroundings import environment, program
+from nodes.roles import EDGE_NODE, check_name
 
 MAX_PARTITIONS = 10_000
 
@@ -28,7 +30,7 @@ class NodeSettings:
         data, data_root, download: its data set, as ``fedbits.data.load`` takes it.
         partition_id, partitions: it owns this part (0 ..) of so many; all of the data set when None.
         partition, partition_seed: how the data set is cut, where the node owns a part of it.
-        role: what it is among the nodes, such as ``edge_node``; apps read it.
+        role: what it is among the nodes, one of :data:`nodes.roles.NAMES`, whatever the run's role is.
         port: on this host alone, for the processes that run the apps; 0 takes a free one.
     """
 
@@ -40,7 +42,7 @@ class NodeSettings:
     partitions: int = 1
     partition: str = "iid"
     partition_seed: int = 0
-    role: str = "edge_node"
+    role: str = EDGE_NODE
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -51,18 +53,15 @@ class NodeSettings:
                 f"--partition-id {self.partition_id} is not between 0 and {self.partitions - 1} "
                 f"(--partitions {self.partitions})"
             )
-        if not self.role.isidentifier():
-            raise ConfigError(f"role {self.role!r} is not a plain word: write it like edge_node")
+        check_name(self.role)
 
     def to_flat(self) -> dict[str, Scalar]:
         """As Flower's node config, which the apps read; paths are absolute, since apps run elsewhere."""
-        name, separator, path = self.data.partition(":")
-        where = f"{name}:{Path(path).expanduser().absolute()}" if separator else self.data
         flat: dict[str, Scalar] = {
             "name": self.folder.name,
             "number": self.folder.number,
             "role": self.role,
-            "data": where,
+            "data": anchored(self.data),
             "data-root": str(Path(self.data_root).expanduser().absolute()) if self.data_root else "",
             "download": self.download,
         }
@@ -80,11 +79,14 @@ def check_data(settings: NodeSettings) -> int:
     """Load the node's data once, before it offers its services: the number of its samples.
 
     Raises:
-        DataError, ConfigError: it cannot be loaded, or has no such part.
+        DataError, ConfigError: it cannot be loaded, has no such part, or is none that the role is for.
     """
+    from nodes import roles
     from nodes.shard import Holding
 
-    return len(Holding.of(RunConfig(), settings.to_flat()).load())
+    held = Holding.of(RunConfig(), settings.to_flat()).load()
+    roles.get(settings.role).check_data(held)
+    return len(held)
 
 
 def supernode_command(settings: NodeSettings, node_config: Path) -> list[str]:

@@ -327,6 +327,14 @@ def test_facts(root: Path) -> None:
     assert sum(facts["pooled"]["class_counts"]) == facts["pooled"]["samples"] == 128
     assert facts["total_variation"]["canyon"]["canyon"] == 0
     assert 0 < facts["total_variation"]["canyon"]["plaza"] == facts["total_variation"]["plaza"]["canyon"] <= 1
+    powers, labels = made["canyon"].powers, made["canyon"].labels
+    best, second = powers.sort(1, descending=True).values[:, :2].T
+    site = facts["sites"]["canyon"]
+    assert site["full_sweep_right"] == pytest.approx(
+        float((powers.argmax(1) == labels).float().mean()), abs=1e-4
+    )
+    assert site["close_second"] == pytest.approx(float((best - second < 1).float().mean()), abs=1e-4)
+    assert 0.5 < site["close_above"] <= 1  # elevations are half as far apart as azimuths
     ones = torch.tensor([0.5, 0.5, 0, 0]), torch.tensor([0, 0.5, 0.5, 0])
     assert total_variation(*ones) == pytest.approx(0.5)
 

@@ -52,6 +52,8 @@ def test_help_shows_examples(app: typer.Typer) -> None:
         (["--role", "conductor"], "conductor"),
         (["--memory", "2KiB"], "no effect on the role 'edge_node'"),
         (["--role", "cl_learner", "--budget", "2KiB"], "no effect on the role 'cl_learner'"),
+        (["--role", "base_station", "--memory", "2KiB"], "no effect on the role 'base_station'"),
+        (["--role", "base_station"], "digits is none"),
         (["--role", "cl_learner", "--rounds", "11"], "at most 10 experiences"),
         (["--role", "cl_learner", "--memory", "1bpp"], "depends on its samples"),
     ],
@@ -85,6 +87,7 @@ def report(code: str = "ok", **headline: Any) -> dict[str, Any]:
     entry = {"round": 1, "code": code, "meaning": "so it is"}
     return {
         "folder": "runs/x",
+        "config": {"exchange": ""},
         "headline": values | headline,
         "nodes": [{"node": 0, "rounds": [entry]}],
         "yardstick": {"reached_in_round": 4, "rounds": [{"accuracy": 0.8}]},
@@ -117,6 +120,9 @@ def test_what_is_usual_depends_on_the_role(app: typer.Typer, stand_in: dict[str,
     config = stand_in["config"]
     assert (config.role, config.rounds, config.yardstick_rounds) == ("edge_node", 1, 50)
     assert config.protocol_overrides == {"steps": 20}
+    assert config.partition == "dirichlet:0.3"
+    invoke(app, "--role", "base_station")
+    assert stand_in["config"].partition == "site"
     invoke(app, "--role", "cl_learner", "--memory", "2KiB,1=1KiB", "--class-order", "same")
     config = stand_in["config"]
     assert (config.role, config.rounds, config.yardstick_rounds) == ("cl_learner", 5, 5)

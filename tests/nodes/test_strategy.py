@@ -69,7 +69,11 @@ class Recorder:
 
 
 def exchange(
-    handlers: Sequence[Handler], folder: Path, rounds: int = 1, learner: Recorder | None = None
+    handlers: Sequence[Handler],
+    folder: Path,
+    rounds: int = 1,
+    learner: Recorder | None = None,
+    timeout: float = 60.0,
 ) -> DistilledExchange:
     terms = Terms(digits().spec, Budget.parse(BUDGET))
     strategy = DistilledExchange(
@@ -79,11 +83,11 @@ def exchange(
             budgets=[BUDGET] * len(handlers),
             folder=RunFolder.create(folder, "run", ""),
             learner=learner or Recorder(),
-            timeout=0.5,
+            timeout=timeout,
         )
     )
     grid = CarefulGrid(FakeGrid({100 - n: handler for n, handler in enumerate(handlers)}))
-    strategy.start(grid, ArrayRecord(), num_rounds=rounds, timeout=0.5)
+    strategy.start(grid, ArrayRecord(), num_rounds=rounds, timeout=timeout)
     return strategy
 
 
@@ -94,7 +98,7 @@ def outcomes(strategy: DistilledExchange, turn: int = 1) -> list[Outcome]:
 def test_bad_nodes_cost_only_themselves(tmp_path: Path) -> None:
     learner = Recorder()
     handlers = [send(blob_of(seed=1)), *HOSTILE.values(), send(blob_of(seed=2))]
-    strategy = exchange(handlers, tmp_path, learner=learner)
+    strategy = exchange(handlers, tmp_path, learner=learner, timeout=3.0)
     assert [o.code for o in outcomes(strategy)] == [Code.OK, *HOSTILE, Code.OK]
     assert [len(sets) for sets in learner.sets] == [2]
     assert strategy.results[0].learned is not None

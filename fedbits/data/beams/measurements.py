@@ -12,6 +12,7 @@ from fedbits.data.beams.codebook import BEAMS, SIDE
 OBSERVED = BEAMS // 2  # beams of each terminal that are measured: a half
 ERROR = 0.5  # dB, standard deviation of a measured power
 WINDOW = 30.0  # dB below the best observed beam, from which on powers count as alike
+SAMPLE_BYTES = 4 * OBSERVED + BEAMS // 8  # of a sample as measured: float32 powers, and a bit which they are
 FLOOR = 0.25  # what an observed beam at the end of the window, and beyond, becomes
 
 

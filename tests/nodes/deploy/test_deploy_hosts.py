@@ -64,6 +64,7 @@ def test_a_nodes_settings_reach_its_apps(tmp_path: Path) -> None:
 def test_paths_of_data_do_not_depend_on_where_apps_run(tmp_path: Path) -> None:
     folder = NodeFolder.read(keys(tmp_path) / "nodes/alpha")
     assert NodeSettings(folder, "npz:own.npz").to_flat()["data"] == f"npz:{Path('own.npz').absolute()}"
+    assert NodeSettings(folder, "beams:canyon").to_flat()["data"] == "beams:canyon"
 
 
 def test_data_is_read_before_the_node_starts(tmp_path: Path) -> None:
@@ -78,7 +79,8 @@ def test_data_is_read_before_the_node_starts(tmp_path: Path) -> None:
         (["nowhere", "--data", "digits"], "nowhere is not a node's folder"),
         (["{alpha}", "--data", "npz:nowhere.npz"], "nowhere.npz"),
         (["{alpha}", "--data", "digits", "--partition-id", "3", "--partitions", "3"], "--partition-id 3"),
-        (["{alpha}", "--data", "digits", "--role", "two words"], "'two words'"),
+        (["{alpha}", "--data", "digits", "--role", "conductor"], "'conductor'"),
+        (["{alpha}", "--data", "digits", "--role", "base_station"], "digits is none"),
         (["{alpha}"], "--data"),
     ],
 )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from deploying import keys, refusal
+from deploying import command, keys, refusal
 from flwr.app import Context, RecordDict
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.config import get_fused_config_from_fab
 from flwr.supercore.object_ref import load_app
 
 from fedbits.errors import ConfigError, FedbitsError
+from nodes.cli import simulate
 from nodes.config import RunConfig
 from nodes.deploy import following
+from nodes.deploy.cli_runs import run
 from nodes.deploy.control import Control, Run, UnreachableError
 from nodes.deploy.fab import CLIENT_APP, SERVER_APP, write_app
 from nodes.deploy.folders import ServerFolder
@@ -148,6 +152,8 @@ def test_only_a_completed_run_has_a_report(tmp_path: Path) -> None:
         (["--data", "npz:nowhere.npz"], "nowhere.npz"),
         (["--name", "a/b"], "'a/b'"),
         (["--budget", "1KiB,2=1KiB"], "beyond 0 .. 1"),
+        (["--role", "base_station"], "digits is none"),
+        (["--role", "cl_learner", "--budget", "1KiB"], "no effect on the role 'cl_learner'"),
     ],
 )
 def test_a_wrong_run_is_refused_before_it_is_submitted(
@@ -160,6 +166,40 @@ def test_a_wrong_run_is_refused_before_it_is_submitted(
     folder = keys(tmp_path / "k")
     assert said in refusal("run", folder, "--out", tmp_path / "runs", *words)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunConfig]:
+    """The run that ``fedbits deploy run`` hands to a SuperLink, by its options."""
+    folder, taken = keys(tmp_path / "k"), []
+
+    def start(control: Control, config: RunConfig) -> int:
+        taken.append(config)
+        return 5
+
+    monkeypatch.setattr(Control, "start", start)
+
+    def submit(*options: str) -> RunConfig:
+        code, out, error = command("run", folder, "--out", tmp_path / "runs", "--detach", "--json", *options)
+        assert code == 0 and json.loads(out)["run"] == "5", error
+        return taken[-1]
+
+    return submit
+
+
+def test_a_run_has_all_settings_of_a_simulation(submitted: Callable[..., RunConfig]) -> None:
+    learners = submitted(*("--role", "cl_learner", "--memory", "2KiB,1=1KiB", "--policy", "progressive"))
+    assert (learners.role, learners.rounds, learners.yardstick_rounds) == ("cl_learner", 5, 5)
+    assert (learners.budget_text(1), learners.policy) == ("1KiB", "progressive")
+    edge = submitted("--recipe", "random", "--training-steps", "20", "--class-order", "own", "--ipc", "2")
+    assert (edge.role, edge.rounds, edge.yardstick_rounds, edge.nodes) == ("edge_node", 1, 50, 2)
+    assert (edge.protocol_overrides, edge.overrides) == ({"steps": 20}, {"ipc": 2})
+
+
+def test_every_option_of_a_simulation_is_one_of_a_run() -> None:
+    """But for what nodes of a deployment say themselves."""
+    simulated = set(inspect.signature(simulate).parameters)
+    assert simulated - set(inspect.signature(run).parameters) == {"partition"}
 
 
 def test_without_a_server_a_run_leaves_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
+from nodes import cli as simulate
 from nodes.exchange import cli
 from nodes.exchange.access import AccessList, Rule
 from nodes.exchange.metrics import Metrics
@@ -21,17 +22,21 @@ def options() -> dict[str, set[str]]:
     app = typer.Typer()
     app.callback()(lambda: None)
     cli.register(app)
-    group = get_command(app).commands["exchange"]  # type: ignore[attr-defined]
+    simulate.register(app)
+    commands = get_command(app).commands  # type: ignore[attr-defined]
     return {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in group.commands.items()
+        for name, command in {**commands["exchange"].commands, "simulate": commands["simulate"]}.items()
     }
 
 
 def test_its_commands_can_be_called() -> None:
     known = options()
-    lines = re.findall(r"fedbits exchange (\w+)([^\n#]*(?:\\\\\n[^\n]*)*)", PAGE.replace("\\\n", " "))
+    page = PAGE.replace("\\\n", " ")
+    lines = re.findall(r"fedbits exchange (\w+)([^\n#]*(?:\\\\\n[^\n]*)*)", page)
     assert {name for name, _ in lines} == {"serve", "publish", "fetch", "list", "watch", "certificates"}
+    lines += re.findall(r"fedbits (simulate)( -[^\n#]*)", page)
+    assert lines[-1][0] == "simulate"
     for name, words in lines:
         assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", words)) <= known[name], (name, words)
     spoken_of = set(re.findall(r"`(--[a-z-]+)", PAGE))
