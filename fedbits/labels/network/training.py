@@ -26,7 +26,7 @@ from fedbits.rng import derive_seed, torch_stream
 Degrade = Callable[[Tensor], Tensor]  # of samples, to samples as a receiver has them
 
 WORK = 1.5e12  # products of a training that takes about four minutes of one core
-_FEWEST, _MOST = 300, 6000  # steps
+_FEWEST, _MOST = 300, 3000  # steps
 _AIM = 0.985  # of the bytes there are, that training aims at
 _PRICE = 4.0  # of missing that aim by its own size, in units of the loss
 _FLOATING = 0.35  # of the steps, weights are not rounded yet
