@@ -270,7 +270,10 @@ def test_names_that_are_not_utf_8(added: bytes) -> None:
         decode(blob)
     refusal = UnicodeDecodeError("utf-8", added, 0, 1, "invalid start byte")
     message = mock.Mock(ParseFromString=mock.Mock(side_effect=refusal))
-    with mock.patch("fedbits.container.pb.DistilledSet", lambda: message), pytest.raises(CorruptError):
+    with (
+        mock.patch("fedbits.container.envelope.pb.DistilledSet", lambda: message),
+        pytest.raises(CorruptError),
+    ):
         decode(blob)
 
 

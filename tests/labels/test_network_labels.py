@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from labelling import EVERY_VIEW, alone, hybrid, network_labels
-from making import make_data, make_set
+from making import make_data, make_set, make_spec
 
 from fedbits import container, evaluate, recipes
 from fedbits.budget import Budget
@@ -248,3 +248,11 @@ def test_a_network_of_another_task_is_refused() -> None:
         empty = alone(FLAT.spec)
         empty.network = None
         container.encode(empty)
+
+
+def test_the_smallest_convnet_labels_a_single_view() -> None:
+    """A batch may end in one view, of which the last layers of such a network see one number."""
+    spec = make_spec((1, 2, 2), 2)
+    network = network_labels(spec, NetworkForm("convnet", 1))
+    found = network.probabilities(torch.randn(1, 1, 2, 2))
+    assert found.shape == (1, 2) and bool(found.isfinite().all())

@@ -220,7 +220,8 @@ def test_values_far_out_receive_what_leads_them_back(
 
 def test_names() -> None:
     assert set(QUANTIZERS) == set(get_args(QuantizerName))
-    with pytest.raises(ConfigError, match="'unifrom': expected one of uniform, fsq, ddq, apot, post"):
+    expected = r"'unifrom' \(did you mean 'uniform'\?\): expected one of uniform, fsq, ddq, apot, post"
+    with pytest.raises(ConfigError, match=expected):
         QuantizerConfig("unifrom")  # type: ignore[arg-type]
 
 

@@ -108,7 +108,8 @@ def _convnet(tensors: Sequence[Tensor], samples: Tensor) -> Tensor:
 
 def _activated(values: Tensor, bias: Tensor) -> Tensor:
     """Of mean 0 and variance 1 over all features and places of a sample; then a bias, and no negative."""
-    return F.relu(F.group_norm(values, 1, None, None, _SMALLEST_VARIANCE) + bias[:, None, None])
+    normal = F.layer_norm(values, values.shape[1:], eps=_SMALLEST_VARIANCE)
+    return F.relu(normal + bias[:, None, None])
 
 
 def started(shapes: Sequence[Shape], generator: torch.Generator) -> list[Tensor]:

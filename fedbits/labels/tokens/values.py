@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbits.coding.weights import QuantisedTensor
-from fedbits.errors import ConfigError, CorruptError
+from fedbits.errors import ConfigError, CorruptError, unknown
 from fedbits.labels.codec import CodecConfig, LabelCodec, Table
 from fedbits.labels.simple import Float16, Scalar
 from fedbits.labels.vector import Vector, VectorAutoencoder
@@ -32,7 +32,7 @@ _EXACT = 2.0**53
 def kind_named(name: str) -> type[LabelCodec]:
     """Raise :class:`ConfigError` where token labels have no such codec."""
     if name not in KINDS:
-        raise ConfigError(f"unknown codec of token labels {name!r}: expected one of {', '.join(KINDS)}")
+        raise ConfigError(unknown("codec of token labels", name, KINDS))
     return KINDS[name]
 
 
