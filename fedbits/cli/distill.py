@@ -194,6 +194,8 @@ def _check_choice(given: dict[str, Any], limit: Budget | None) -> None:
     """Raise :class:`ConfigError` where something is given that a choice by trial makes by itself."""
     if limit is None:
         raise ConfigError("recipe 'auto' chooses for a budget: give one, such as --budget 1KiB/class")
+    if limit.unit == "bpp":
+        raise ConfigError("bpp hangs on the number of samples, which recipe 'auto' chooses: give bytes")
     for name, value in given.items():
         if value is not None:
             raise ConfigError(f"{name} is {value}, but recipe 'auto' chooses it: leave --{name} out")

@@ -181,6 +181,7 @@ def test_auto_says_what_it_chose_and_leaves_a_blob_by_it(fedbits, monkeypatch, t
     [
         (("--budget", "500B", "--bits", 2), "bits is 2, but recipe 'auto' chooses it: leave --bits out"),
         (("--ipc", 10), "recipe 'auto' chooses for a budget: give one"),
+        (("--budget", "1bpp"), "which recipe 'auto' chooses: give bytes"),
     ],
 )
 def test_auto_chooses_everything(fedbits, words, message):
