@@ -107,7 +107,7 @@ def _limits(data: TensorData, recipe: Recipe, budget: Budget | None) -> tuple[in
     present = sum(count > 0 for count in data.class_counts())
     limit = budget.bytes(data.spec, present, None if recipe.ipc is None else recipe.ipc * present)
     if recipe.labels == "network":
-        check_share(data.spec, recipe.labelling, limit)
+        check_share(data, recipe.labelling, limit)
         return limit, round(limit * (1 - recipe.labelling.share))
     if recipe.teaching is None or recipe.labels != "views":
         return limit, limit

@@ -114,15 +114,19 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         """Samples, and in their turn views, labelled on ``device``, where the network is that learns them."""
         viewed = (index + epoch) % 2 == 1
         samples = self.samples[index].to(device)
-        targets = F.one_hot(self.labels[index], self.spec.classes).float().to(device)
+        targets = self._certain(index).to(device)
         if bool(viewed.any()):
-            views = labels.views(len(self)).make(
-                lambda places: self.samples[places].to(device), epoch, index[viewed]
-            )
+            views, chosen = labels.views(len(self)), index[viewed]
+            made = views.make(lambda places: self.samples[places].to(device), epoch, chosen)
             here = viewed.nonzero().flatten().to(device)
-            samples = samples.index_copy(0, here, views)
-            targets = targets.index_copy(0, here, labels.probabilities(views))
+            samples = samples.index_copy(0, here, made)
+            known = labels.label(made, views.made_of(self._certain, epoch, chosen).to(device))
+            targets = targets.index_copy(0, here, known)
         return Lesson(samples, targets, viewed, torch.where(viewed, labels.temperature, 1.0))
+
+    def _certain(self, index: Tensor) -> Tensor:
+        """Classes as probabilities ``[b, classes]``."""
+        return F.one_hot(self.labels[index], self.spec.classes).float()
 
     def raw(self) -> Tensor:
         """Samples as the data itself is stored: uint8 or float32 ``[n, *spec.shape]``."""

@@ -14,6 +14,7 @@ from fedbits.data.tensors import TensorData
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import BudgetError
 from fedbits.labels import NetworkLabels
+from fedbits.labels.network import known as knowledge
 from fedbits.labels.network.config import LabellerConfig
 from fedbits.labels.network.form import form_for
 from fedbits.labels.network.training import Degrade, Trained, parameters, train_labeller
@@ -21,7 +22,8 @@ from fedbits.parameterization import Parameterization
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
 
-_MESSAGE = 32  # bytes by which a blob says what its network is, at most
+# Bytes by which a blob says what its network is, and that it says what it knows, at most.
+_MESSAGE, _KNOWN = 32, 3
 
 
 def labelled(
@@ -45,15 +47,15 @@ def labelled(
     bare = len(container.encode(distilled.bare()))
     if limit is None:
         limit = math.ceil(bare / (1 - config.share))
-    left = limit - bare - _MESSAGE
+    left = limit - bare - _message(data)
     if left < least_bytes(data.spec):
         raise BudgetError(
             f"the budget of {limit:,} bytes leaves nothing for a network that labels: the samples take "
-            f"{bare:,}, and the smallest network {least_bytes(data.spec) + _MESSAGE:,}"
+            f"{bare:,}, and the smallest network {least_bytes(data.spec) + _message(data):,}"
         )
     degrade = degraded_by(distilled.parameterization, device)
     trained = train_labeller(data, config, left, degrade=degrade, seed=seed, device=device, progress=progress)
-    return distilled.labelled(_travelling(trained, config, data.spec, seed))
+    return distilled.labelled(_travelling(trained, config, data, seed))
 
 
 def network_alone(
@@ -71,29 +73,35 @@ def network_alone(
     Raises:
         BudgetError: the smallest network takes more.
     """
-    check_alone(data.spec, recipe, limit)
-    left = limit - container.framing(data.spec, recipe) - _MESSAGE
+    check_alone(data, recipe, limit)
+    left = limit - container.framing(data.spec, recipe) - _message(data)
     trained = train_labeller(data, config, left, seed=seed, device=device, progress=progress)
-    return DistilledSet.alone(data.spec, _travelling(trained, config, data.spec, seed), recipe)
+    return DistilledSet.alone(data.spec, _travelling(trained, config, data, seed), recipe)
 
 
-def check_share(spec: DataSpec, config: LabellerConfig, limit: int) -> None:
+def check_share(data: TensorData, config: LabellerConfig, limit: int) -> None:
     """Raise :class:`BudgetError`, before any work, unless the network's share is enough for the smallest."""
-    least = math.ceil((least_bytes(spec) + _MESSAGE) / config.share)
+    least = math.ceil((least_bytes(data.spec) + _message(data)) / config.share)
     if limit < least:
         raise BudgetError(
-            f"the network's share of {limit:,} bytes is too small for any that labels {spec.name}: give "
+            f"the network's share of {limit:,} bytes is too small for any that labels {data.spec.name}: give "
             f"{least:,} bytes or more, or labels other than a network's"
         )
 
 
-def check_alone(spec: DataSpec, recipe: str, limit: int) -> None:
+def check_alone(data: TensorData, recipe: str, limit: int) -> None:
     """Raise :class:`BudgetError` unless ``limit`` bytes are enough for the smallest network alone."""
-    least = container.framing(spec, recipe) + _MESSAGE + least_bytes(spec)
+    least = container.framing(data.spec, recipe) + _message(data) + least_bytes(data.spec)
     if limit < least:
         raise BudgetError(
-            f"no network for {spec.name} fits {limit:,} bytes: the smallest that would do is {least:,} bytes"
+            f"no network for {data.spec.name} fits {limit:,} bytes: "
+            f"the smallest that would do is {least:,} bytes"
         )
+
+
+def _message(data: TensorData) -> int:
+    """Bytes by which a blob says what its network is and what it knows, at most."""
+    return _MESSAGE + _KNOWN + len(knowledge.told(data.class_counts()))
 
 
 def least_bytes(spec: DataSpec) -> int:
@@ -112,6 +120,7 @@ def degraded_by(parameterization: Parameterization, device: torch.device | str =
     return degrade
 
 
-def _travelling(trained: Trained, config: LabellerConfig, spec: DataSpec, seed: int) -> NetworkLabels:
-    views = config.views(derive_seed(seed, "views") % (1 << 32)).suited(spec)
-    return NetworkLabels(views, config.temperature, trained.form, tuple(trained.tensors))
+def _travelling(trained: Trained, config: LabellerConfig, data: TensorData, seed: int) -> NetworkLabels:
+    views = config.views(derive_seed(seed, "views") % (1 << 32)).suited(data.spec)
+    known = knowledge.told(data.class_counts())
+    return NetworkLabels(views, config.temperature, trained.form, tuple(trained.tensors), known)

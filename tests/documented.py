@@ -80,6 +80,7 @@ def assert_same_network(read: reader.Decoded, received: DistilledSet) -> None:
     for (values, _), tensor in zip(theirs.tensors, ours.tensors, strict=True):
         assert np.array_equal(values, tensor.values)
     assert (theirs.temperature or 16) / 16 == ours.temperature
+    assert theirs.known == ours.known
     if not len(received):
         noise = np.random.default_rng(0).standard_normal((3, *received.spec.shape)).astype(np.float32)
         for view, label in zip(noise, ours.probabilities(torch.from_numpy(noise)).numpy(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def network_labels(
     views: int = 7,
     seed: int = 0,
     tensors: tuple[QuantisedTensor, ...] | None = None,
+    known: bytes = b"",
 ) -> NetworkLabels:
     """A network of any weights for samples of ``spec``; its views are drawn from ``views``."""
     form, config = form or form_for(spec, 3), config or EVERY_VIEW
@@ -33,15 +35,15 @@ def network_labels(
         QuantisedTensor(np.rint(3 * draws.standard_normal(shape)).astype(np.int64), int(draws.integers(2, 5)))
         for shape in form.shapes(spec)
     )
-    return NetworkLabels(config.views(views), config.temperature, form, made)
+    return NetworkLabels(config.views(views), config.temperature, form, made, known)
 
 
-def hybrid(distilled: DistilledSet, config: LabellerConfig | None = None, **how: int) -> DistilledSet:
+def hybrid(distilled: DistilledSet, config: LabellerConfig | None = None, **how: Any) -> DistilledSet:
     """The same set with a network that labels its views."""
     return distilled.labelled(network_labels(distilled.spec, config=config, **how))
 
 
-def alone(spec: DataSpec, form: NetworkForm | None = None, **how: int) -> DistilledSet:
+def alone(spec: DataSpec, form: NetworkForm | None = None, **how: Any) -> DistilledSet:
     """A network, and no samples."""
     return DistilledSet.alone(spec, network_labels(spec, form, **how), "network")
 

@@ -36,6 +36,7 @@ BLOB, ALONE = encode(hybrid(make_set(IMAGE))), encode(alone(IMAGE.spec))
     mix=st.sampled_from(["none", "mixup", "cutmix"]),
     temperature=st.integers(1, 1024),
     has_samples=st.booleans(),
+    seen=st.sampled_from([None, "all", "each"]),
 )
 def test_fresh_networks(
     counts: list[int],
@@ -45,18 +46,21 @@ def test_fresh_networks(
     mix: str,
     temperature: int,
     has_samples: bool,
+    seen: str | None,
 ) -> None:
     data = make_data(shape, counts)
     form = NetworkForm("mlp" if len(shape) == 1 else kind, width)  # type: ignore[arg-type]
     config = replace(EVERY_VIEW, temperature=temperature / 16, mix=mix)  # type: ignore[arg-type]
-    sent = alone(data.spec, form)
+    known = {None: b"", "all": b"\x51", "each": bytes(range(250, 250 + len(counts)))}[seen]
+    sent = alone(data.spec, form, known=known)
     if has_samples:
-        sent = as_floats(data, 6).labelled(network_labels(data.spec, form, config))
+        sent = as_floats(data, 6).labelled(network_labels(data.spec, form, config, known=known))
     blob = encode(sent)
     received = decode(blob)
     assert received.network is not None and sent.network is not None
     assert digest(received.network) == digest(sent.network)
     assert (received.network.config, received.network.form) == (sent.network.config, form)
+    assert received.network.known == known
     assert encode(received) == blob
     assert sum(ledger(blob).components.values()) == 8 * len(blob)
     assert_reads_the_same(blob, received)
@@ -135,6 +139,12 @@ def test_what_a_network_alone_must_not_have_or_lack() -> None:
     flat.network_labels.kind = KINDS.index("convnet")
     _refused(packed(flat))
     assert_reads_the_same(_changed(ALONE, lambda m: setattr(m, "stream", b"never read")))
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_what_a_network_knows_is_told_of_every_class_or_of_all(length: int) -> None:
+    spec = make_data((4,), [1, 1, 1]).spec
+    _refused(_changed(encode(alone(spec)), lambda m: setattr(m.network_labels, "known", b"\1" * length)))
 
 
 def test_any_bytes_are_some_network_or_refused() -> None:

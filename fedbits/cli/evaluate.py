@@ -36,6 +36,10 @@ EXAMPLES = """Examples:
 
   fedbits evaluate node0.fbits node1.fbits --data digits --repeats 3 --json
 
+  fedbits evaluate both0.fbits both1.fbits --data digits --pooled
+
+  fedbits evaluate net0.fbits net1.fbits --data digits
+
   fedbits evaluate --whole --data fashion_mnist --protocol dsa
 
   fedbits evaluate set.fbits --data cifar10 --network convnet,alexnet,vgg11,resnet18,vit"""
@@ -69,6 +73,13 @@ WidthOption = Annotated[
 StepsOption = Annotated[
     int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
 ]
+PooledOption = Annotated[
+    bool,
+    typer.Option(
+        "--pooled",
+        help="Let the networks of all blobs label each other's views, as far as they know the classes.",
+    ),
+]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Networks to train, each from its own start.")]
 
 
@@ -81,6 +92,7 @@ def evaluate(
     width: WidthOption = None,
     steps: StepsOption = None,
     repeats: RepeatsOption = 5,
+    pooled: PooledOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,
@@ -89,11 +101,13 @@ def evaluate(
 ) -> None:
     """Train fresh networks on blobs (several: their union) and print their accuracy on the test data.
 
-    A blob that holds a network and no samples is tested itself.
+    Blobs that hold networks and no samples are tested themselves: several are asked together.
     """
     with guard():
         if bool(blobs) == whole:
             raise ConfigError("give either blobs to train on or --whole, one of the two")
+        if pooled and whole:
+            raise ConfigError("--pooled is about the networks of blobs: leave it out with --whole")
         from fedbits import data as data_sets
         from fedbits import evaluate as evaluation
         from fedbits.device import pick
@@ -102,10 +116,10 @@ def evaluate(
         where = pick(device)
         sets = [decode_file(path) for path in blobs or []]
         real = data_sets.load(data, data_root, download)
-        if len(sets) == 1 and not len(sets[0]):
-            _evaluate_network((blobs or [])[0], sets[0], real, data, where, as_json)
+        if sets and not any(len(one) for one in sets):
+            _evaluate_networks(blobs or [], sets, real, data, where, as_json)
             return
-        chosen = real.train if whole else _union(real, blobs or [], sets)
+        chosen = real.train if whole else _union(real, blobs or [], sets, pooled)
         hows = [evaluation.settled(how, real.spec) for how in hows]
         with terminal_progress() as progress:
             results = {
@@ -123,25 +137,46 @@ def evaluate(
             _print(f"{len(chosen):,} samples, {source}", hows, results)
 
 
-def _evaluate_network(
-    path: Path, alone: DistilledSet, real: DataSet, data: str, device: torch.device, as_json: bool
+def _evaluate_networks(
+    paths: list[Path],
+    sets: list[DistilledSet],
+    real: DataSet,
+    data: str,
+    device: torch.device,
+    as_json: bool,
 ) -> None:
-    """The accuracy of a network that is all that a blob holds; nothing is trained."""
-    from fedbits.evaluate import accuracy, check_task
+    """The accuracy of networks that are all that blobs hold; of several, what they know together."""
+    from fedbits.evaluate import accuracy
 
-    assert alone.network is not None
-    try:
-        check_task(alone, real.test)
-    except MismatchError as error:
-        raise MismatchError(f"{path}: {error}") from error
-    found = accuracy(alone.network.on(device), real.test)
+    _check_tasks(real, paths, sets)
+    networks = [one.network for one in sets if one.network is not None]
+    each = [accuracy(network.on(device), real.test) for network in networks]
+    together = _together(sets, real, device) if len(sets) > 1 else {}
     if as_json:
-        facts = {"data": data, "blobs": [str(path)], "samples": 0, "network_accuracy": found}
-        print_json({**facts, "parameters": alone.network.parameters, "device": str(device)})
+        facts = {"data": data, "blobs": [str(path) for path in paths], "samples": 0, "device": str(device)}
+        if together:
+            print_json({**facts, "network_accuracies": each, "ensembles": together})
+        else:
+            print_json({**facts, "network_accuracy": each[0], "parameters": networks[0].parameters})
         return
-    network = f"{alone.network.form.kind} of width {alone.network.form.width}"
-    rows = {"network": f"{network}, {alone.network.parameters:,} weights, from {path}; nothing was trained"}
-    print_table("Accuracy on the test data", {**rows, "accuracy": f"{100 * found:.2f} %"})
+    form = networks[0].form
+    if together:
+        rows = {"networks": f"{len(each)}, by themselves {100 * min(each):.2f} to {100 * max(each):.2f} %"}
+        rows |= {f"together, {rule}": f"{100 * value:.2f} %" for rule, value in together.items()}
+    else:
+        weights = f"{networks[0].parameters:,} weights, from {paths[0]}"
+        rows = {
+            "network": f"{form.kind} of width {form.width}, {weights}",
+            "accuracy": f"{100 * each[0]:.2f} %",
+        }
+    print_table("Accuracy on the test data (nothing was trained)", rows)
+
+
+def _together(sets: list[DistilledSet], real: DataSet, device: torch.device) -> dict[str, float]:
+    from fedbits.evaluate import accuracy
+    from fedbits.pooling import ensembles
+
+    return {rule: accuracy(network.to(device), real.test) for rule, network in ensembles(sets).items()}
 
 
 def _protocols(protocol: Protocol, listed: str | None) -> list[Protocol]:
@@ -157,17 +192,29 @@ def _protocols(protocol: Protocol, listed: str | None) -> list[Protocol]:
     return [dataclasses.replace(protocol, network=name) for name in names]
 
 
-def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> Labelled:
+def _union(real: DataSet, paths: list[Path], sets: list[DistilledSet], pooled: bool) -> Labelled:
     from fedbits.data.union import Union
+    from fedbits.pooling import with_pooled_labels
+
+    _check_tasks(real, paths, sets)
+    if pooled and not any(one.network is not None and len(one) for one in sets):
+        raise ConfigError("--pooled is about networks beside samples, and none of the blobs holds both")
+    if not pooled:
+        for path, part in zip(paths, sets, strict=True):
+            refuse_alone(path, part, "nothing can be trained on it; evaluate it by itself, or with --pooled")
+    parts = with_pooled_labels(sets) if pooled else sets
+    return parts[0] if len(parts) == 1 else Union(real.spec, parts)
+
+
+def _check_tasks(real: DataSet, paths: list[Path], sets: list[DistilledSet]) -> None:
+    """Raise :class:`MismatchError`, which names the file, unless all are of the task of ``real``."""
     from fedbits.evaluate import check_task
 
     for path, part in zip(paths, sets, strict=True):
-        refuse_alone(path, part, "nothing can be trained on it; evaluate it by itself")
         try:
             check_task(part, real.test)
         except MismatchError as error:
             raise MismatchError(f"{path}: {error}") from error
-    return sets[0] if len(sets) == 1 else Union(real.spec, sets)
 
 
 def _results(hows: list[Protocol], results: dict[str, Evaluation]) -> dict[str, object]:

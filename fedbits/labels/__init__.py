@@ -2,6 +2,7 @@
 
 from fedbits.labels.codec import CodecConfig, LabelCodec
 from fedbits.labels.codecs import CODECS
+from fedbits.labels.network.ensemble import RULES, Ensemble, Rule, pooled
 from fedbits.labels.network.labeller import NetworkLabels
 from fedbits.labels.soft import SoftLabels
 from fedbits.labels.view_labels import ViewLabels
@@ -10,11 +11,15 @@ from fedbits.labels.views import MIXES, Views, ViewsConfig
 __all__ = [
     "CODECS",
     "MIXES",
+    "RULES",
     "CodecConfig",
+    "Ensemble",
     "LabelCodec",
     "NetworkLabels",
+    "Rule",
     "SoftLabels",
     "ViewLabels",
     "Views",
     "ViewsConfig",
+    "pooled",
 ]

@@ -95,6 +95,11 @@ class Views:
             return torch.ones(len(index))
         return torch.from_numpy(1 - self._uniforms(epoch, index, slice(1, 2))[:, 0] / 2).float()
 
+    def made_of(self, certain: Callable[[Tensor], Tensor], epoch: int, index: Tensor) -> Tensor:
+        """``[b, classes]``: shares of the classes in each view; ``certain(index)`` are those of samples."""
+        share = self.shares(epoch, index)[:, None]
+        return share * certain(index) + (1 - share) * certain(self.partners(epoch, index))
+
     def make(self, samples: Callable[[Tensor], Tensor], epoch: int, index: Tensor) -> Tensor:
         """``[b, *shape]``: the views in ``epoch`` of ``samples(index)``, those at ``index`` ``[b]``."""
         plain = samples(index)

@@ -96,7 +96,7 @@ class ViewLabels(_message.Message):
     def __init__(self, epochs: _Optional[int] = ..., seed: _Optional[int] = ..., cropped: _Optional[int] = ..., rotation: _Optional[int] = ..., mirrored: bool = ..., mix: _Optional[int] = ..., temperature: _Optional[int] = ..., codec: _Optional[int] = ..., width: _Optional[int] = ..., segment: _Optional[int] = ..., levels: _Optional[int] = ..., tensors: _Optional[bytes] = ..., counted: bool = ..., stream: _Optional[bytes] = ...) -> None: ...
 
 class NetworkLabels(_message.Message):
-    __slots__ = ("kind", "width", "tensors", "seed", "cropped", "rotation", "mirrored", "mix", "temperature")
+    __slots__ = ("kind", "width", "tensors", "seed", "cropped", "rotation", "mirrored", "mix", "temperature", "known")
     KIND_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class NetworkLabels(_message.Message):
     MIRRORED_FIELD_NUMBER: _ClassVar[int]
     MIX_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     kind: int
     width: int
     tensors: bytes
@@ -115,7 +116,8 @@ class NetworkLabels(_message.Message):
     mirrored: bool
     mix: int
     temperature: int
-    def __init__(self, kind: _Optional[int] = ..., width: _Optional[int] = ..., tensors: _Optional[bytes] = ..., seed: _Optional[int] = ..., cropped: _Optional[int] = ..., rotation: _Optional[int] = ..., mirrored: bool = ..., mix: _Optional[int] = ..., temperature: _Optional[int] = ...) -> None: ...
+    known: bytes
+    def __init__(self, kind: _Optional[int] = ..., width: _Optional[int] = ..., tensors: _Optional[bytes] = ..., seed: _Optional[int] = ..., cropped: _Optional[int] = ..., rotation: _Optional[int] = ..., mirrored: bool = ..., mix: _Optional[int] = ..., temperature: _Optional[int] = ..., known: _Optional[bytes] = ...) -> None: ...
 
 class Floats(_message.Message):
     __slots__ = ()

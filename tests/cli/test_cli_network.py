@@ -62,8 +62,11 @@ def test_distilling_and_testing_networks(fedbits, tmp_path):
     tested = json.loads(fedbits("evaluate", "d.fbits", "--data", "digits", "--json").out)
     assert tested["samples"] == 0 and tested["network_accuracy"] > 0.3
     assert "nothing was trained" in " ".join(fedbits("evaluate", "d.fbits", "--data", "digits").out.split())
-    two = fedbits("evaluate", "d.fbits", "d.fbits", "--data", "digits")
-    assert two.is_one_sentence() and "evaluate it by itself" in two.err
+    two = json.loads(fedbits("evaluate", "d.fbits", "d.fbits", "--data", "digits", "--json").out)
+    assert two["network_accuracies"] == [tested["network_accuracy"]] * 2
+    assert set(two["ensembles"]) == {"mean", "weighted", "corrected"}
+    assert two["ensembles"]["mean"] == tested["network_accuracy"]
+    assert "together, mean" in fedbits("evaluate", "d.fbits", "d.fbits", "--data", "digits").out
     other = fedbits("evaluate", "net.fbits", "--data", "digits")
     assert other.is_one_sentence() and "net.fbits" in other.err
     assert fedbits("distill", "--data", "digits", "--ipc", 3, "--recipe", "network").is_one_sentence()

@@ -30,7 +30,7 @@ def valid() -> dict[str, bytes]:
         "flat": hybrid(
             make_set(flat, bits=1), replace(EVERY_VIEW, least_area=1.0, rotation=0, flipped=False)
         ),
-        "alone": alone(flat.spec),
+        "alone": alone(flat.spec, known=b"\0\x51"),
         "alone-convnet": alone(gray.spec, NetworkForm("convnet", 2)),
     }
     blobs = {name: encode(one) for name, one in made.items()}
@@ -55,6 +55,7 @@ def hostile() -> dict[str, bytes]:
         "labeller-of-ones": labelled(width=60, tensors=b"\xff" * 99),
         "labeller-convnet-of-zeros": labelled(shape=grid, kind=1, width=15),
         "labeller-of-the-widest": labelled(width=1024),
+        "labeller-known-of-others": labelled(3, known=b"\1\2"),
         "labeller-convnet-of-the-widest": labelled(shape=grid, kind=1, width=1024),
         "labeller-of-many-classes": labelled(1 << 20, kind=1, shape=grid),
         "labeller-of-large-samples": labelled(shape=(1, (1 << 24) - 1, (1 << 24) - 1)),

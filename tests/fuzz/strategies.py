@@ -189,6 +189,7 @@ def _draw_network(draw: st.DrawFn, network: pb.NetworkLabels) -> None:
         setattr(network, name, draw(st.one_of(st.integers(0, most), st.integers(0, most), _UINT32)))
     network.seed, network.temperature = draw(_UINT32), draw(st.one_of(st.integers(0, 99), _UINT32))
     network.mirrored, network.tensors = draw(st.booleans()), draw(_WEIGHTS)
+    network.known = draw(st.binary(max_size=3))
 
 
 def _draw_pixel(draw: st.DrawFn, pixel: pb.Pixel) -> None:

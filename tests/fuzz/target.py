@@ -179,7 +179,8 @@ def _verify_network(network: NetworkLabels | None, decoded: DistilledSet) -> Non
 def _same_network(one: NetworkLabels | None, other: NetworkLabels | None) -> bool:
     if one is None or other is None:
         return one is other
-    alike = (one.config, one.temperature, one.form) == (other.config, other.temperature, other.form)
+    shared = ("config", "temperature", "form", "known")
+    alike = all(getattr(one, name) == getattr(other, name) for name in shared)
     return alike and digest(one) == digest(other)
 
 

@@ -31,6 +31,7 @@ from fedbits.coding.grid import CODERS, OWN  # noqa: E402
 from fedbits.distilled_set import DistilledSet  # noqa: E402
 from fedbits.labels import ViewsConfig  # noqa: E402
 from fedbits.labels.network.form import NetworkForm  # noqa: E402
+from fedbits.labels.network.known import told as told_of  # noqa: E402
 
 # By coder: the shape of a sample, bits, factor.
 FORMS = {
@@ -213,6 +214,11 @@ LABELLED = {
         False,
     ),
     "labeller-mlp": lambda: (hybrid(tiny([6, 0, 5, 1], (9,)), replace(EVERY_VIEW, least_area=1.0)), 2, True),
+    "labeller-known": lambda: (
+        alone(make_data((4,), [1, 1, 1]).spec, known=told_of([0, 5, 6000])),
+        0,
+        False,
+    ),
     "labeller-alone": lambda: (alone(make_data((1, 14, 15), [1, 1, 1]).spec), 0, False),
     "labeller-alone-mlp": lambda: (alone(make_data((2, 3, 4), [1, 1]).spec, NetworkForm("mlp", 5)), 0, False),
 }

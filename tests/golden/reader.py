@@ -472,6 +472,6 @@ def _labeller(message: Message, task: Task) -> Labeller | None:
     require(message.last_of((10, BYTES), (14, BYTES)) == 0, "labels, and a network that labels")
     stored = message.message(15)
     numbers = [stored.flag(at) if at == 7 else stored.number(at) for at in (1, 2, *range(4, 10))]
-    found = Labeller(*numbers, stored.bytes(3), task.shape, task.classes)  # type: ignore[arg-type]
+    found = Labeller(*numbers, stored.bytes(3), stored.bytes(10), task.shape, task.classes)  # type: ignore[arg-type]
     assert found.tensors
     return found

@@ -32,6 +32,7 @@ class Labeller:
     mix: int
     temperature: int
     stream: bytes
+    known: bytes
     shape: tuple[int, ...]
     classes: int
 
@@ -40,6 +41,7 @@ class Labeller:
         ranges += [(self.mix, 0, 2), (self.temperature, 0, 1024)]
         require(all(least <= value <= most for value, least, most in ranges), "no such network")
         require(self.kind == MLP or len(self.shape) == 3, "a convnet of flat samples")
+        require(len(self.known) in (0, 1, self.classes), "known of another number of classes")
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

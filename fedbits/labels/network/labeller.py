@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fedbits.coding.weights import QuantisedTensor
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
+from fedbits.labels.network import known as knowledge
 from fedbits.labels.network.form import NetworkForm
 from fedbits.labels.network.quantised import stream_of
 from fedbits.labels.view_labels import check_temperature
@@ -44,12 +45,15 @@ class NetworkLabels:
         temperature: of the softmax that makes labels of logits, and under which students learn them; a
             multiple of 1/16, up to 64.
         form, tensors: the network.
+        known: of how many real samples of each class it was made, as :mod:`fedbits.labels.network.known` has
+            it; empty where that is not told.
     """
 
     config: ViewsConfig
     temperature: float
     form: NetworkForm
     tensors: tuple[QuantisedTensor, ...]
+    known: bytes = b""
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where the temperature is not one that can travel."""
@@ -61,6 +65,8 @@ class NetworkLabels:
             self.form.check(spec)
         except ConfigError:
             return False
+        if not knowledge.is_told(self.known, spec.classes):
+            return False
         return [tensor.values.shape for tensor in self.tensors] == self.form.shapes(spec)
 
     def views(self, samples: int) -> Views:
@@ -71,11 +77,20 @@ class NetworkLabels:
     def network(self) -> Labeller:
         return Labeller(self.form, self.tensors).eval()
 
+    def label(self, views: Tensor, made_of: Tensor) -> Tensor:
+        """``[b, classes]``: what is learnt of ``views``, made of classes ``made_of`` ``[b, classes]``."""
+        return self.probabilities(views)
+
     def probabilities(self, views: Tensor) -> Tensor:
         """``[b, classes]`` of ``views`` ``[b, *shape]``, where these are."""
         with torch.no_grad():
             logits = self.on(views.device)(views)
             return (logits / self.temperature).softmax(1)
+
+    @property
+    def coverage(self) -> Tensor:
+        """About how many real samples of each class it was made of, ``[classes]``; 1 each if not told."""
+        return knowledge.counted(self.known, len(self.tensors[-1].values))
 
     @property
     def parameters(self) -> int:

@@ -10,6 +10,7 @@ from fedbits.coding.grid import least_stream
 from fedbits.coding.weights import Shape, decode_weights, weights_work
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError, CorruptError
+from fedbits.labels.network import known as knowledge
 from fedbits.labels.network.config import UNLIMITED
 from fedbits.labels.network.form import KINDS, NetworkForm
 from fedbits.labels.network.labeller import NetworkLabels
@@ -31,6 +32,7 @@ def write_network(message: pb.NetworkLabels, labels: NetworkLabels) -> None:
     message.mirrored, message.mix = config.flipped, MIXES.index(config.mix)
     temperature = round(labels.temperature * TEMPERATURE_STEPS)
     message.temperature = 0 if temperature == TEMPERATURE_STEPS else temperature
+    message.known = labels.known
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class DeclaredNetwork:
         message = self.message
         if message.kind >= len(KINDS) or message.mix >= len(MIXES) or message.cropped >= AREA_STEPS:
             raise CorruptError("the blob's network is of a kind, or of views, that do not exist")
+        if not knowledge.is_told(message.known, self.spec.classes):
+            raise CorruptError(
+                f"the blob's network tells of {len(message.known)} classes, and there are {self.spec.classes}"
+            )
         try:
             self._views()
             check_temperature(self._temperature)
@@ -94,7 +100,7 @@ class DeclaredNetwork:
         if len(self.message.tensors) < least_stream(weights_work(self._shapes, zeros=True)):
             raise CorruptError("the blob declares a larger network than its tensors have bytes for")
         tensors = decode_weights(self.message.tensors, self._shapes, self.parameters + 99)
-        return NetworkLabels(self._views(), self._temperature, self._form, tuple(tensors))
+        return NetworkLabels(self._views(), self._temperature, self._form, tuple(tensors), self.message.known)
 
     @property
     def _form(self) -> NetworkForm:

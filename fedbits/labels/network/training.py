@@ -171,12 +171,8 @@ class _Lessons:
             generator = torch_stream(self.seed, "labeller", "order", epoch)
             order = torch.randperm(len(self.data), generator=generator)
             for index in order[: len(order) - len(order) % size].split(size):
-                yield views.make(self._samples, epoch, index), self._targets(views, epoch, index)
-
-    def _targets(self, views: Views, epoch: int, index: Tensor) -> Tensor:
-        share = views.shares(epoch, index)[:, None]
-        own, other = (self._certain(places) for places in (index, views.partners(epoch, index)))
-        return (share * own + (1 - share) * other).to(self.device)
+                targets = views.made_of(self._certain, epoch, index).to(self.device)
+                yield views.make(self._samples, epoch, index), targets
 
     def _samples(self, index: Tensor) -> Tensor:
         samples = self.data.batch(index.to(self.data.labels.device)).samples.to(self.device)
