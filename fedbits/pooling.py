@@ -24,6 +24,12 @@ def with_pooled_labels(sets: Sequence[DistilledSet]) -> list[DistilledSet]:
     ]
 
 
+def taught_by(sets: Sequence[DistilledSet], networks: Sequence[DistilledSet]) -> list[DistilledSet]:
+    """Those of ``sets`` that have samples; all ``networks`` label their views."""
+    asked = [one.network for one in networks if one.network is not None]
+    return [one.labelled(pooled(asked[0], asked)) for one in sets if len(one)] if asked else []
+
+
 def ensembles(sets: Sequence[DistilledSet]) -> dict[Rule, nn.Module]:
     """The networks of ``sets`` as one classifier, by each rule: normalised samples to log-probabilities.
 

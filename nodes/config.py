@@ -8,14 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError, unknown
 from nodes.roles import BASE_STATION, CL_LEARNER, EDGE_NODE, check_name
 
+if TYPE_CHECKING:
+    from fedbits.recipe import Recipe
+
 Scalar = bool | int | float | str
 
-YARDSTICKS = ("none", "fedavg")
+YARDSTICKS = ("none", "fedavg", "networks", "both")
 POLICIES = (
     "fixed",
     "progressive",
@@ -25,7 +29,8 @@ CLASS_ORDERS = ("own", "same")
 _PLACES = ("data", "data-root", "exchange", "out", "name")
 # What has no effect on a role, and must be left as it is.
 _OF_MEMORIES = ("memory", "policy", "class_order")
-_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: ("budget", "exchange", "join")}
+_OF_SETS = ("budget", "share", "pooled", "exchange", "join")
+_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: _OF_SETS}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -53,7 +58,11 @@ class RunConfig:
         repeats: networks trained for the final accuracy.
         seed: of everything random in the run.
         device: ``auto``, ``cpu`` or ``cuda``; for the nodes and the server.
-        yardstick: ``fedavg`` or ``none``.
+        share: of edge nodes and base stations, how much of a node's bytes is for a network that labels its
+            samples, from 0 to 1; 0 leaves that to the recipe.
+        pooled: whether the server lets such networks label each other's views (:mod:`fedbits.pooling`).
+        yardstick: ``fedavg``, ``networks`` (of edge nodes and base stations: :mod:`nodes.ensemble`), ``both``
+            or ``none``.
         yardstick_rounds: FedAvg rounds after which the yardstick gives up; of continual learners, those
             of each experience.
         exchange: of edge nodes and base stations, the address or folder of an exchange
@@ -76,6 +85,8 @@ class RunConfig:
     recipe: str = "quadd"
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
     rounds: int = 1
+    share: float = 0.0
+    pooled: bool = False
     protocol: str = "laptop"
     protocol_overrides: Mapping[str, Scalar] = field(default_factory=dict)
     repeats: int = 3
@@ -98,7 +109,7 @@ class RunConfig:
         if not (math.isfinite(self.timeout) and 0 < self.timeout <= 7 * 86_400):
             raise ConfigError(f"timeout {self.timeout} is not between 0 and 604,800 seconds (a week)")
         if self.yardstick not in YARDSTICKS:
-            raise ConfigError(f"unknown yardstick {self.yardstick!r}: expected {' or '.join(YARDSTICKS)}")
+            raise ConfigError(unknown("yardstick", self.yardstick, YARDSTICKS))
         if self.name and not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"run name {self.name!r} is not a plain folder name: use letters, digits, '.', '_' and '-'"
@@ -112,14 +123,39 @@ class RunConfig:
                 if Budget.parse(text).unit == "bpp":
                     raise ConfigError(f"memory {text!r} depends on its samples: give bytes, such as 8KiB")
 
+    def measures(self, yardstick: str) -> bool:
+        """Whether ``yardstick`` is one of the run's."""
+        return self.yardstick in (yardstick, "both")
+
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with all that is set otherwise.
+
+        Raises:
+            ConfigError: no such recipe or field, or a value out of range.
+        """
+        from fedbits import recipes  # which load PyTorch
+        from fedbits.recipe_variants import shared
+
+        recipe = recipes.get(self.recipe, **self.overrides)
+        return shared(recipe, self.share) if self.share else recipe
+
     def _check_role(self) -> None:
         check_name(self.role)
+        if self.role == CL_LEARNER and self.measures("networks"):
+            raise ConfigError(
+                f"yardstick {self.yardstick!r} has no networks of the role {self.role!r}: take fedavg or none"
+            )
         for name in _IDLE[self.role]:
             if (value := getattr(self, name)) != self.__dataclass_fields__[name].default:
                 raise ConfigError(
                     f"{name.replace('_', '-')} {value!r} has no effect on the role {self.role!r}: "
                     f"leave it out"
                 )
+        if not 0 <= self.share < 1:
+            raise ConfigError(
+                f"share {self.share} is not from 0 to below 1: the server trains on samples "
+                f"(--yardstick networks shows what networks alone are worth)"
+            )
         for name, known in (("policy", POLICIES), ("class_order", CLASS_ORDERS)):
             value = getattr(self, name)
             if value not in known:

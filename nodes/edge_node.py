@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import ArrayRecord, RecordDict
 from torch import nn
 
-from fedbits import container, device, recipes
+from fedbits import container, device
 from fedbits.budget import Budget
 from fedbits.data import TensorData
 from fedbits.distill import distill
+from fedbits.errors import ConfigError
 from fedbits.progress import Progress
+from fedbits.recipe_variants import ALONE
 from fedbits.rng import derive_seed
 from nodes import models, sharing, yardstick
 from nodes.codes import Code
@@ -23,6 +25,7 @@ from nodes.config import RunConfig
 from nodes.messages import (
     DISTIL,
     LOCAL_TRAINING,
+    NETWORK,
     RefusedError,
     budget_bytes,
     error_records,
@@ -64,7 +67,7 @@ def distil_to_blob(assignment: Assignment) -> bytes:
     config = assignment.config
     distilled = distill(
         assignment.data,
-        recipes.get(config.recipe, **config.overrides),
+        config.resolved_recipe(),
         assignment.budget,
         seed=assignment.seed,
         device=str(device.pick(config.device)),
@@ -81,12 +84,17 @@ class EdgeNode:
     distil: Distil = distil_to_blob
 
     def work(self) -> Mapping[str, Work]:
-        return {DISTIL: self._distil, LOCAL_TRAINING: _train_locally}
+        return {DISTIL: self._distil, NETWORK: self._network, LOCAL_TRAINING: _train_locally}
 
     def check_data(self, data: TensorData) -> None:
         """Any data will do."""
 
     def check(self, plan: Plan) -> None:
+        if plan.recipe.storage == "none":
+            raise ConfigError(
+                f"recipe {plan.recipe.name!r} has no samples for the server to train on: take another, and "
+                f"--yardstick networks to see what networks alone are worth"
+            )
         for terms in plan.terms():
             budget_bytes(terms)
         sharing.check(plan.config.exchange)
@@ -106,6 +114,11 @@ class EdgeNode:
         from nodes.terminal import rows
 
         return rows(report)
+
+    def _network(self, records: RecordDict, node: Node) -> RecordDict:
+        """A network in place of a set, in as many bytes."""
+        config = replace(node.config, recipe=ALONE, overrides={}, share=0.0)
+        return self._distil(records, replace(node, config=config))
 
     def _distil(self, records: RecordDict, node: Node) -> RecordDict:
         started = time.monotonic()

@@ -1,8 +1,8 @@
 """The yardstick of networks: nodes send small networks in as many bytes, and these are asked together.
 
-A critic's rival to sets: each node trains a network on its own data, once, and the server trains nothing. What
-several know together is tried by every rule of :class:`fedbits.labels.Ensemble`; and, as one model is wanted
-in the end, fresh networks learn the samples of the union by their labels, too.
+A critic's rival to sets: each node trains a network on its own data, once, and the server trains nothing.
+What they know together is tried by every rule of :class:`fedbits.labels.Ensemble`; and, as one model is
+wanted in the end, fresh networks learn the samples of the union by their labels, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flwr.app import Message
@@ -18,8 +18,9 @@ from flwr.app import Message
 from fedbits.data.union import Union
 from fedbits.distilled_set import DistilledSet
 from fedbits.evaluate import Evaluation, accuracy
-from fedbits.pooling import ensembles, with_pooled_labels
+from fedbits.pooling import ensembles, taught_by
 from nodes.codes import Code
+from nodes.config import RunConfig
 from nodes.messages import NETWORK, RefusedError, Reply, Task, Terms, admit_network, read_reply, task_records
 from nodes.roster import Member
 
@@ -70,25 +71,15 @@ def run_ensemble(
     entries = sorted(_collected(grid, session, members), key=lambda entry: entry.node)
     arrived = [entry.distilled for entry in entries if entry.distilled is not None]
     test, device = session.plan.data.test, session.plan.device
-    together = {
-        rule: accuracy(network.to(device), test) for rule, network in (ensembles(arrived) if arrived else {}).items()
-    }
-    taught = _taught(session, sets, arrived) if arrived else None
+    asked = ensembles(arrived) if arrived else {}
+    together = {str(rule): accuracy(network.to(device), test) for rule, network in asked.items()}
+    taught = _taught(session, sets, arrived)
     return EnsembleResult(tuple(entries), together, taught, time.monotonic() - started)
 
 
 def _collected(grid: CarefulGrid, session: Session, members: Sequence[Member]) -> list[NodeNetwork]:
     plan, numbers = session.plan, {member.address: member.number for member in members}
-    asked = [
-        Message(
-            task_records(Task(1, member.number, plan.config.budget_text(member.number), plan.config.timeout), None),
-            dst_node_id=member.address,
-            message_type=NETWORK,
-            ttl=plan.config.timeout + 10,
-        )
-        for member in members
-        if member.code is not Code.PROTOCOL
-    ]
+    asked = [_task(member, plan.config) for member in members if member.code is not Code.PROTOCOL]
     terms, found = plan.terms(), []
     with session.progress.task("networks from nodes", len(asked)) as task:
         for message in grid.send_and_receive(asked, timeout=plan.config.timeout):
@@ -97,6 +88,12 @@ def _collected(grid: CarefulGrid, session: Session, members: Sequence[Member]) -
             found.append(entry)
             task.advance(note=f"node {node}: {entry.code.value}")
     return found
+
+
+def _task(member: Member, config: RunConfig) -> Message:
+    task = Task(1, member.number, config.budget_text(member.number), config.timeout)
+    records = task_records(task, None)
+    return Message(records, member.address, NETWORK, ttl=config.timeout + 10)
 
 
 def _judged(node: int, reply: Reply, terms: Terms, session: Session) -> NodeNetwork:
@@ -118,9 +115,7 @@ def _taught(
     """Views of the samples are labelled by those networks that know their classes."""
     from nodes.server_app import test_union
 
-    first = networks[0].network
-    samples = [one.labelled(first) for one in sets if len(one)] if first is not None else []
-    if not samples:
+    parts = taught_by(sets, networks)
+    if not parts:
         return None
-    parts = with_pooled_labels([*samples, *networks])
     return test_union(Union(session.plan.data.spec, parts), {_ALL: session.plan.data.test}, session)[_ALL]

@@ -34,9 +34,9 @@ logger = logging.getLogger("fedbits.nodes")
 PROTOCOL = (1, 0)  # major, minor: of what messages mean; peers must agree in both
 BLOB_STYPE = "fedbits.blob"
 HELLO = "query.hello"
-DISTIL, LOCAL_TRAINING = "train.distil", "train.fedavg"  # of edge nodes
+DISTIL, NETWORK, LOCAL_TRAINING = "train.distil", "train.network", "train.fedavg"  # of edge nodes
 REMEMBER, REPLAY_TRAINING = "train.remember", "train.fedavg_replay"  # of continual learners
-ACTIONS = (DISTIL, LOCAL_TRAINING, REMEMBER, REPLAY_TRAINING)
+ACTIONS = (DISTIL, NETWORK, LOCAL_TRAINING, REMEMBER, REPLAY_TRAINING)
 
 _TASK, _MODEL, _BLOB, _FACTS, _ERROR, _PROTOCOL = (
     f"fedbits.{part}" for part in ("task", "model", "blob", "facts", "error", "protocol")
@@ -287,8 +287,10 @@ class Terms:
         return container.DecodeLimits(blob_bytes=self.limit(), elements=elements)
 
     def exact_limit(self, distilled: DistilledSet) -> int:
-        """The limit for this set, of whose classes only those present count."""
+        """The limit for this set, of whose classes only those present (or its network has seen) count."""
         present = sum(count > 0 for count in distilled.class_counts())
+        if not len(distilled) and distilled.network is not None:
+            present = int((distilled.network.coverage > 0).sum())
         return self.budget.bytes(self.spec, present, len(distilled))
 
 
@@ -297,6 +299,26 @@ def admit(blob: bytes, terms: Terms) -> DistilledSet:
 
     The size is checked before the content is looked at, and the decoder works under limits.
     """
+    distilled = _decoded(blob, terms)
+    if not _labels_fit(distilled, terms.spec):
+        raise RefusedError(Code.WRONG_LABELS)
+    if len(blob) > terms.exact_limit(distilled):
+        raise RefusedError(Code.OVER_BUDGET)
+    return distilled
+
+
+def admit_network(blob: bytes, terms: Terms) -> DistilledSet:
+    """The same of a blob that holds a network alone."""
+    distilled = _decoded(blob, terms)
+    if len(distilled) or distilled.network is None:
+        raise RefusedError(Code.WRONG_LABELS)
+    if len(blob) > terms.exact_limit(distilled):
+        raise RefusedError(Code.OVER_BUDGET)
+    return distilled
+
+
+def _decoded(blob: bytes, terms: Terms) -> DistilledSet:
+    """What a blob of the right size holds, of the run's task."""
     if len(blob) > terms.limit():
         raise RefusedError(Code.OVER_BUDGET)
     try:
@@ -310,10 +332,6 @@ def admit(blob: bytes, terms: Terms) -> DistilledSet:
         raise RefusedError(Code.CORRUPT) from error
     if not distilled.spec.same_task(terms.spec):
         raise RefusedError(Code.WRONG_TASK)
-    if not _labels_fit(distilled, terms.spec):
-        raise RefusedError(Code.WRONG_LABELS)
-    if len(blob) > terms.exact_limit(distilled):
-        raise RefusedError(Code.OVER_BUDGET)
     return distilled
 
 

@@ -78,8 +78,25 @@ RepeatsOption = Annotated[
     int, typer.Option("--repeats", min=1, help="Networks trained for the final accuracy.")
 ]
 YardstickOption = Annotated[
-    Literal["fedavg", "none"],
-    typer.Option("--yardstick", help="Run FedAvg beside it until it is as accurate."),
+    Literal["fedavg", "networks", "both", "none"],
+    typer.Option(
+        "--yardstick",
+        help="Beside it, run FedAvg until it is as accurate; or let nodes send networks in as many bytes.",
+    ),
+]
+ShareOption = Annotated[
+    float,
+    typer.Option(
+        "--share",
+        min=0,
+        help="Of a node's bytes, how much is for a network that labels its samples, below 1  "
+        "[default: as the recipe says]",
+        show_default=False,
+    ),
+]
+PooledOption = Annotated[
+    bool,
+    typer.Option("--pooled", help="Let such networks label each other's views, as far as they know them."),
 ]
 YardstickRoundsOption = Annotated[
     int | None,

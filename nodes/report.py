@@ -17,7 +17,7 @@ import torch
 from fedbits import page
 from fedbits.files import write_atomic
 from fedbits.machine import versions
-from nodes import roles
+from nodes import ensemble_report, roles
 from nodes.codes import Code
 from nodes.messages import Facts
 from nodes.node import peak_memory
@@ -48,6 +48,7 @@ def describe(result: RunResult) -> dict[str, Any]:
         "nodes": [_node(result, member) for member in result.members],
         "rounds": _rounds(result.rounds),
         "yardstick": None if result.fedavg is None else _yardstick(result.fedavg),
+        "networks": None if result.ensemble is None else ensemble_report.describe(result.ensemble),
     }
 
 

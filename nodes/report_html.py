@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from fedbits import page, svg
+from nodes import ensemble_report
 from nodes.config import RunConfig
 from nodes.plots import Curve, accuracy_over_bytes
 
@@ -27,7 +28,7 @@ def render(facts: Facts, sheets: Mapping[int, bytes], more: str = "") -> str:
         "nodes_text": escape(_nodes_text(facts)),
         "nodes": _nodes(facts, components),
         "legend": _legend(components),
-        "more": more,
+        "more": ensemble_report.section(facts["networks"]) + more,
         "sheets": _sheets(facts, sheets),
         "facts": how_it_was_made(facts),
     }

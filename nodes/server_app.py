@@ -14,12 +14,13 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedbits import device, recipes
+from fedbits import device
 from fedbits.data import DataSet, Labelled, TensorData
 from fedbits.data.union import Union
 from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
 from fedbits.evaluate import Evaluation, Protocol, accuracy, build_network, evaluate_on, protocol, train
+from fedbits.pooling import with_pooled_labels
 from fedbits.progress import SILENT, Progress
 from fedbits.recipe import Recipe
 from fedbits.rng import derive_seed
@@ -27,6 +28,7 @@ from nodes import models, roles, sharing
 from nodes.careful_grid import CarefulGrid
 from nodes.codes import Code
 from nodes.config import RunConfig
+from nodes.ensemble import EnsembleResult, run_ensemble
 from nodes.messages import Terms
 from nodes.roster import Member, assemble
 from nodes.run_folder import RunFolder
@@ -62,7 +64,7 @@ class Plan:
             how = protocol(config.protocol, **config.protocol_overrides)
         except TypeError as error:
             raise ConfigError(f"protocol {config.protocol!r} has no such setting: {error}") from error
-        recipe = recipes.get(config.recipe, **config.overrides)
+        recipe = config.resolved_recipe()
         plan = cls(config, data, recipe, how, device.pick(config.device))
         build_network(data.test, how, seed=0)
         roles.get(config.role).check(plan)
@@ -104,6 +106,7 @@ class RunResult(Result):
 
     rounds: list[RoundResult]
     fedavg: FedAvgResult | None
+    ensemble: EnsembleResult | None
     joined: list[Joined]
 
     @property
@@ -164,11 +167,13 @@ def exchange_sets(
         )
     exchanged = time.monotonic()
     learned = strategy.results[-1].learned
-    fedavg = None
-    if plan.config.yardstick == "fedavg" and learned is not None:
+    fedavg, ensemble = None, None
+    if plan.config.measures("fedavg") and learned is not None:
         fedavg = _measure_fedavg(grid, session, members, mean(learned.accuracies))
+    if plan.config.measures("networks"):
+        ensemble = run_ensemble(grid, session, members, strategy.union)
     seconds = {"exchange": exchanged - started, "yardstick": time.monotonic() - exchanged}
-    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg, joined)
+    return RunResult(plan, session.folder, list(members), seconds, strategy.results, fedavg, ensemble, joined)
 
 
 def _exchange(session: Session, members: Sequence[Member], learner: Learner) -> Exchange:
@@ -228,7 +233,7 @@ class UnionLearner:
     def __call__(self, turn: int, sets: Sequence[DistilledSet]) -> Learned:
         plan, progress = self.session.plan, self.session.progress
         config, test, started = plan.config, plan.data.test, time.monotonic()
-        union = Union(plan.data.spec, sets)
+        union = Union(plan.data.spec, with_pooled_labels(sets) if config.pooled else sets)
         if turn == config.rounds:
             found = test_union(union, {_WHOLE: test, **self.parts}, self.session)
             by_part = {name: list(found[name].accuracies) for name in self.parts}

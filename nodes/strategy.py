@@ -135,8 +135,7 @@ class DistilledExchange(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         outcomes = self._share(self._receive(server_round, replies))
-        earlier = [entry.distilled for entry in self.exchange.joined] + self._accepted()
-        sets = earlier + [o.distilled for o in outcomes if o.distilled is not None]
+        sets = self.union + [o.distilled for o in outcomes if o.distilled is not None]
         learned = self.exchange.learner(server_round, sets) if sets else None
         self.results.append(RoundResult(server_round, tuple(outcomes), learned))
         metrics = MetricRecord({"accepted": sum(o.code is Code.OK for o in outcomes)})
@@ -154,6 +153,11 @@ class DistilledExchange(Strategy):
 
     def summary(self) -> None:
         logger.info("distilled exchange with %d nodes", len(self.exchange.members))
+
+    @property
+    def union(self) -> list[DistilledSet]:
+        """Sets that joined, and those accepted so far."""
+        return [entry.distilled for entry in self.exchange.joined] + self._accepted()
 
     def _accepted(self) -> list[DistilledSet]:
         return [o.distilled for r in self.results for o in r.outcomes if o.distilled is not None]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedbits.cli import common
+from nodes import ensemble_report
 
 
 def rows(report: Mapping[str, Any]) -> dict[str, str]:
@@ -29,6 +30,8 @@ def rows(report: Mapping[str, Any]) -> dict[str, str]:
                 f"{size} in {len(yardstick['rounds'])} rounds, at best {best:.2%}: not as accurate"
             )
             shown["ratio"] = f"more than {head['fedavg_ratio']:,.1f} times fewer bytes than FedAvg"
+    if report["networks"] is not None:
+        shown["networks instead"] = ensemble_report.line(report["networks"])
     shown["time"] = common.clock_text(sum(report["seconds"].values()))
     shown["report"] = f"{report['folder']}/report.html"
     return shown

@@ -91,6 +91,7 @@ def report(code: str = "ok", **headline: Any) -> dict[str, Any]:
         "headline": values | headline,
         "nodes": [{"node": 0, "rounds": [entry]}],
         "yardstick": {"reached_in_round": 4, "rounds": [{"accuracy": 0.8}]},
+        "networks": None,
         "seconds": {"start": 1.0},
     }
 
