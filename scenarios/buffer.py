@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from fedbits.data import DataSpec
 from fedbits.data.union import Union
+from fedbits.distilled_set import DistilledSet
 from fedbits.errors import ConfigError
 from fedbits.progress import SILENT, Progress
 from fedbits.rng import derive_seed
@@ -23,6 +24,7 @@ from scenarios.memory import Entry, MemoryConfig, Teacher
 from scenarios.online import make_memory
 
 _BATCH = 256
+_AT_ONCE = 1024  # samples whose logits a network gives at a time
 
 
 class ReplayedSamples(Dataset[tuple[Tensor, int]]):
@@ -56,8 +58,17 @@ class ReplayedSamples(Dataset[tuple[Tensor, int]]):
     @cached_property
     def _decoded(self) -> tuple[Tensor, Tensor | None]:
         sets = [entry.decode() for entry in self.entries]
-        taught = [one.soft_labels.logits.detach() for one in sets if one.soft_labels is not None]
+        known = [_logits(one) for one in sets]
+        taught = [logits for logits in known if logits is not None]
         return Union(self.spec, sets).batch().samples, torch.cat(taught) if taught else None
+
+
+def _logits(one: DistilledSet) -> Tensor | None:
+    """``[n, classes]`` of a set's samples: those that came with them, or what their network makes of them."""
+    if one.network is not None:
+        with torch.no_grad():
+            return torch.cat([one.network.network(part) for part in one.samples.split(_AT_ONCE)])
+    return None if one.soft_labels is None else one.soft_labels.logits.detach()
 
 
 class CompressedBuffer(ExemplarsBuffer):

@@ -72,6 +72,8 @@ class MemoryConfig:
             raise ConfigError(f"the memory's capacity is {self.capacity} bytes: expected 1 or more")
         if self.policy == "fixed" and (self.quotas is None or self.quotas < 1):
             raise ConfigError(f"the fixed policy has {self.quotas} quotas: give the number of classes")
+        if self.recipe.storage == "none":
+            raise ConfigError(f"recipe {self.recipe.name!r} has no samples to replay: take another")
         if self.policy != "fixed" and self.quotas is not None:
             raise ConfigError(f"the policy {self.policy!r} has no quotas, but {self.quotas} were given")
 
@@ -125,17 +127,18 @@ class CompressedMemory:
 
         Args:
             seed: decides everything that is random in it.
-            teacher: gives the logits that are stored with samples, and count (DER).
+            teacher: gives the logits that are stored with samples, and count (DER); where the recipe has a
+                network label them, that gives the logits, and none are stored.
 
         Raises:
             BudgetError: a share is too small for one sample of each of its classes; nothing has changed.
-            ConfigError: there are more classes than quotas.
+            ConfigError: there are more classes than quotas, or the recipe has other labels than logits.
             MismatchError: ``data`` is of another task than what is remembered.
         """
         if self.entries and not (held := container.task(self.entries[0].blob)).same_task(data.spec):
             raise MismatchError(f"the memory holds samples of {held.name}, not of {data.spec.name}")
         seen = tuple(data.class_counts())
-        filling = _Filling(self.config, seed, teacher, progress)
+        filling = _Filling(self.config, seed, self._storing(teacher), progress)
         if self.config.policy == "redistil" and self.entries:
             joint = self._with(data)
             every = [
@@ -214,6 +217,18 @@ class CompressedMemory:
             Entry(blob.numpy().tobytes(), tuple(counts), tuple(seen))
             for blob, counts, seen in zip(state["blobs"], state["counts"], state["seen"], strict=True)
         ]
+
+    def _storing(self, teacher: Teacher | None) -> Teacher | None:
+        """Who gives logits to store."""
+        labels = self.config.recipe.labels
+        if teacher is None or labels == "network":
+            return None
+        if labels != "hard":
+            raise ConfigError(
+                f"recipe {self.config.recipe.name!r} has labels of its own ({labels}) where the strategy "
+                f"stores logits: take one with hard labels or those of a network"
+            )
+        return teacher
 
     def _with(self, data: TensorData) -> TensorData:
         """``data`` and all that is remembered, as decoded."""

@@ -56,6 +56,7 @@ class OnlineMemory:
         """Raise :class:`ConfigError` where the recipe cannot work in a single pass."""
         recipe = self.config.recipe
         real = not recipe.steps and recipe.storage == "pixel" and recipe.bits != FLOAT_BITS
+        real = real and recipe.labels == "hard"
         if not real or recipe.selection != "random" or recipe.ipc is not None:
             raise ConfigError(
                 f"recipe {recipe.name!r} needs more than a single pass over the data: the online policy "
