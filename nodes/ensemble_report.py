@@ -61,8 +61,8 @@ def section(facts: Facts | None) -> str:
         text += " And of fresh networks that learnt the samples of the union as these label them."
     return (
         f"<h2>Networks instead of sets</h2><p>{text}</p>"
-        f'<div class="card"><table><tbody>{_sums(facts)}</tbody></table></div>'
-        f'<div class="card"><div class="scroll"><table>{_HEADS}<tbody>{_nodes(facts)}</tbody></table>'
+        f'<div class="card"><table><tbody>{_sums(facts)}</tbody></table>'
+        f'<div class="scroll"><table>{_HEADS}<tbody>{_nodes(facts)}</tbody></table>'
         "</div></div>"
     )
 

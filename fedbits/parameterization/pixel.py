@@ -194,7 +194,7 @@ class PixelParameterization(Parameterization):
 
     @property
     def bounded(self) -> bool:  # type: ignore[override]
-        return self.quantizer.in_loop
+        return self.quantizer.priced
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -84,6 +84,10 @@ class BandedQuantizer(Quantizer):
     def in_loop(self) -> bool:  # type: ignore[override]
         return self.low.in_loop
 
+    @property
+    def priced(self) -> bool:
+        return self.low.priced
+
     def grid(self) -> BandedGrid:
         return BandedGrid(self.low.grid(), self.high.grid(), self.band)
 

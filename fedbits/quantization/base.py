@@ -98,6 +98,11 @@ class Quantizer(nn.Module, ABC):
 
     in_loop = True  # whether training sees quantised values
 
+    @property
+    def priced(self) -> bool:
+        """Whether training may weigh the bits that values take, or would take if they were quantised now."""
+        return self.in_loop
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         if not 1 <= bits <= 8:

@@ -12,11 +12,15 @@ from torch import Tensor
 from fedbits.quantization.base import Moment, Quantizer
 from fedbits.quantization.grid import Grid
 
+_REFIT = 10  # steps between two fits to values that are free
+
 
 class WarmedUpQuantizer(Quantizer):
     """Hands values on as they are for a first share of the steps, and from then on is another quantiser.
 
-    At that step the other one is fitted anew to what has become of the values, and its schedule begins.
+    At that step the other one is fitted anew to what has become of the values, and its schedule begins. Until
+    then it is fitted to them now and again and learns nothing, but tells what they would cost: left to
+    themselves until they are quantised, they grow by half, and never find back to a budget.
     """
 
     def __init__(self, share: float, fitted: Callable[[Tensor], Quantizer], samples: Tensor) -> None:
@@ -30,6 +34,10 @@ class WarmedUpQuantizer(Quantizer):
     def in_loop(self) -> bool:  # type: ignore[override]
         return not self._free and self.inner.in_loop
 
+    @property
+    def priced(self) -> bool:
+        return self.inner.in_loop
+
     def grid(self) -> Grid:
         return self.inner.grid()
 
@@ -42,7 +50,10 @@ class WarmedUpQuantizer(Quantizer):
     def begin(self, moment: Moment, values: Tensor) -> None:
         first = math.ceil(self._share * moment.steps)
         self._free = moment.step < first
+        self.inner.requires_grad_(not self._free)  # bits alone would widen the steps
         if self._free:
+            if moment.step % _REFIT == 0:
+                self._refit(values)
             return
         if moment.step == first:
             self._refit(values)
@@ -53,6 +64,7 @@ class WarmedUpQuantizer(Quantizer):
         if self._free:
             self._refit(values)
         self._free = False
+        self.inner.requires_grad_(True)
         self.inner.settle(values)
 
     def penalty(self, values: Tensor) -> Tensor:

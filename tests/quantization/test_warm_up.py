@@ -15,6 +15,9 @@ from fedbits.budget import Budget
 from fedbits.container import decode, encode
 from fedbits.distill import distill
 from fedbits.errors import ConfigError
+from fedbits.matching import Setting
+from fedbits.plan import Candidates, make_plan, start
+from fedbits.progress import SILENT
 from fedbits.quantization import Moment, PostTrainingQuantizer, QuantizerConfig, WarmedUpQuantizer, build
 from fedbits.quantization.banded import BandedQuantizer
 
@@ -38,7 +41,7 @@ def test_values_are_free_for_the_first_share_of_the_steps(name: str) -> None:
     quantizer = warmed_up(name)
     for step in range(5):
         quantizer.begin(at(step), SAMPLES)
-        assert not quantizer.in_loop
+        assert not quantizer.in_loop and quantizer.priced
         assert torch.equal(quantizer(SAMPLES), SAMPLES)
         assert quantizer.penalty(SAMPLES) == 0
     quantizer.begin(at(5), SAMPLES)
@@ -58,6 +61,35 @@ def test_the_grid_is_laid_over_what_has_become_of_the_values(name: str) -> None:
     quantizer.begin(at(6), SAMPLES)  # later steps leave what is learned
     if name != "apot":  # which looks up mean and deviation before every step
         assert grid.side_information() == quantizer.grid().side_information()
+
+
+def test_what_free_values_would_take_is_told_by_a_grid_that_follows_them() -> None:
+    quantizer, moved = warmed_up("uniform"), (3 * SAMPLES + 1).requires_grad_()
+    quantizer.begin(at(0), moved.detach())
+    fresh = build(QuantizerConfig(start="least_squares"), 2, moved.detach())
+    assert torch.equal(quantizer.symbols(moved), fresh.symbols(moved))
+    position = quantizer.position(moved)
+    position.sum().backward()
+    assert moved.grad is not None and bool(moved.grad.any())
+    assert all(parameter.grad is None for parameter in quantizer.parameters())  # bits alone move no level
+    quantizer.begin(at(1), SAMPLES)
+    assert quantizer.grid().side_information() == fresh.grid().side_information()  # a step later, as it was
+    quantizer.begin(at(5), SAMPLES)
+    assert all(parameter.requires_grad for parameter in quantizer.parameters())
+
+
+def test_bits_weigh_from_the_first_step() -> None:
+    """A set that is free to grow is kept to its budget in the warm-up, too."""
+    data = make_data((1, 6, 6), [12, 0, 12])
+    recipe = tiny_recipe("quadd", quantizer=QuantizerConfig(warmup=0.9), bits=2, steps=10)
+    candidates = Candidates(data, data.class_indices(), 0)
+    distilled = start(candidates, make_plan(candidates, recipe, 130), recipe)
+    run = optimise.Optimisation(distilled, data, recipe, 130, 0, Setting(0, torch.device("cpu"), 10))
+    run.prepare(SILENT)
+    before = distilled.parameterization.state_dict()["stored"].clone()
+    _, bits = run.advance()
+    assert bits is not None and bits > 0 and run.control is not None
+    assert not torch.equal(before, distilled.parameterization.state_dict()["stored"])
 
 
 def test_the_schedule_begins_with_the_quantiser() -> None:
