@@ -7,7 +7,6 @@ wanted in the end, fresh networks learn the samples of the union by their labels
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from nodes.roster import Member
 if TYPE_CHECKING:
     from nodes.careful_grid import CarefulGrid
     from nodes.server_app import Session
-
-logger = logging.getLogger("fedbits.nodes")
 
 _ALL = ""  # of the test data
 

@@ -159,12 +159,11 @@ def _evaluate_networks(
         else:
             print_json({**facts, "network_accuracy": each[0], "parameters": networks[0].parameters})
         return
-    form = networks[0].form
     if together:
         rows = {"networks": f"{len(each)}, by themselves {100 * min(each):.2f} to {100 * max(each):.2f} %"}
         rows |= {f"together, {rule}": f"{100 * value:.2f} %" for rule, value in together.items()}
     else:
-        weights = f"{networks[0].parameters:,} weights, from {paths[0]}"
+        form, weights = networks[0].form, f"{networks[0].parameters:,} weights, from {paths[0]}"
         rows = {
             "network": f"{form.kind} of width {form.width}, {weights}",
             "accuracy": f"{100 * each[0]:.2f} %",

@@ -14,7 +14,7 @@ from fedbits.budget import Budget
 from fedbits.data.union import Union
 from fedbits.distill import distill
 from fedbits.errors import ConfigError
-from fedbits.labels import RULES, Ensemble, NetworkLabels
+from fedbits.labels import RULES, Ensemble, NetworkLabels, Rule
 from fedbits.labels.network.ensemble import pooled
 from fedbits.labels.network.known import counted, told
 from fedbits.pooling import ensembles, with_pooled_labels
@@ -49,6 +49,13 @@ def test_all_classes_count_alike_by_the_mean() -> None:
     assert torch.allclose(Ensemble(networks, "mean")(SAMPLES).exp(), expected, atol=1e-6)
 
 
+def test_an_ensemble_elsewhere_leaves_the_labelling_networks_where_they_are() -> None:
+    one = knowing(5, 5, 5)
+    before = one.probabilities(SAMPLES)
+    Ensemble([one], "mean").to("meta")
+    assert torch.equal(one.probabilities(SAMPLES), before)
+
+
 def test_of_a_class_those_count_that_have_seen_it() -> None:
     networks = [knowing(100, 0, 50), knowing(100, 100, 0, seed=1)]
     first, second = (one.network(SAMPLES).softmax(1) for one in networks)
@@ -69,9 +76,9 @@ def test_a_common_class_is_no_more_likely_when_corrected() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_class_that_none_has_seen_is_never_named(rule: str) -> None:
+def test_a_class_that_none_has_seen_is_never_named(rule: Rule) -> None:
     networks = [knowing(5, 3, 0), knowing(7, 2, 0, seed=1)]
-    found = Ensemble(networks, rule)(SAMPLES)  # type: ignore[arg-type]
+    found = Ensemble(networks, rule)(SAMPLES)
     assert bool(found.isfinite().all())
     if rule != "mean":
         assert not bool((found.argmax(1) == 2).any())

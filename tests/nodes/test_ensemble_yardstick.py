@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_nodes import FakeGrid, blob_of, context_of, digits, small_config
+from fake_nodes import FakeGrid, Handler, blob_of, context_of, digits, small_config
 from labelling import network_labels
 
 from fedbits import container
@@ -46,19 +46,15 @@ def network_blob(*counts: int) -> bytes:
 def serve_nodes(folder: Path, config: RunConfig, instead: dict[int, bytes] | None = None) -> RunResult:
     """A run without processes; some nodes send these bytes where they are asked for a network."""
 
-    def app_of(number: int) -> Any:
+    def handler(number: int) -> Handler:
         def made(assignment: Assignment) -> bytes:
             odd = (instead or {}).get(number)
             return odd if odd and assignment.config.recipe == "network" else distil_to_blob(assignment)
 
-        return make_client_app(config, made)
+        app = make_client_app(config, made)
+        return lambda message: [app(message, context_of(number, config.nodes))]
 
-    grid = FakeGrid({})
-    apps = [app_of(number) for number in range(config.nodes)]
-    for number in range(config.nodes):
-        grid.handlers[100 + number] = lambda message, n=number: [
-            apps[n](message, context_of(n, config.nodes))
-        ]  # type: ignore[misc]
+    grid = FakeGrid({100 + number: handler(number) for number in range(config.nodes)})
     plan = Plan.of(config, load(Source.of(config)))
     return serve(grid, Session(plan, RunFolder.create(folder, "run", "")))
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from fedbits.labels.network.labeller import NetworkLabels
+from fedbits.labels.network.labeller import Labeller, NetworkLabels
 
 Rule = Literal["mean", "weighted", "corrected"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -32,7 +33,8 @@ class Ensemble(nn.Module):
     def __init__(self, networks: Sequence[NetworkLabels], rule: Rule) -> None:
         super().__init__()
         self.rule = rule
-        self.networks = nn.ModuleList([labels.network for labels in networks])
+        # Of its own: moved to a device, those that label there must not move with it.
+        self.networks = nn.ModuleList([Labeller(labels.form, labels.tensors) for labels in networks])
         self.register_buffer("coverage", torch.stack([labels.coverage for labels in networks]))
 
     coverage: Tensor  # [networks, classes]
@@ -64,12 +66,16 @@ class PooledLabels(NetworkLabels):
     networks: tuple[NetworkLabels, ...] = ()
 
     def label(self, views: Tensor, made_of: Tensor) -> Tensor:
-        coverage = torch.stack([labels.coverage for labels in self.networks]).clamp(min=_UNSEEN)
-        weights = (made_of @ coverage.log().to(made_of.device).T).softmax(1)
+        weights = (made_of @ self._known.to(made_of.device)).softmax(1)
         found = torch.zeros_like(made_of)
         for number, labels in enumerate(self.networks):
             found += weights[:, number, None] * labels.probabilities(views)
         return found
+
+    @cached_property
+    def _known(self) -> Tensor:
+        """Logarithms of how many samples of each class each network has seen, ``[classes, networks]``."""
+        return torch.stack([labels.coverage for labels in self.networks], 1).clamp(min=_UNSEEN).log()
 
 
 def pooled(own: NetworkLabels, networks: Sequence[NetworkLabels]) -> NetworkLabels:
