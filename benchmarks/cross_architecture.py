@@ -1,10 +1,10 @@
 """One blob on networks it was not distilled for: accuracy of each, through the ``fedbits`` command.
 
-    python benchmarks/cross_architecture.py BLOB --data fashion_mnist --repeats 3 [--steps 300]
+    python benchmarks/cross_architecture.py BLOB --data fashion_mnist --repeats 3 [--steps 300 --batch 64]
 
 Each network is evaluated in a process of its own and kept in ``--folder``, so a run that was stopped goes on.
-The result says what a step of each costs on this machine; ``--steps`` shortens the protocol where that is
-too much, for all networks alike.
+The result says what a step of each costs on this machine; ``--steps`` and ``--batch`` shorten the protocol
+where that is too much, for all networks alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def measure(args: argparse.Namespace, network: str, digest: str) -> dict[str, An
     """What ``fedbits evaluate`` finds for one network, and what a step took (testing included)."""
     how = ["--protocol", args.protocol, "--repeats", str(args.repeats), "--seed", str(args.seed)]
     how += ["--steps", str(args.steps)] if args.steps else []
-    stem = f"{digest}-{network}-{args.protocol}-{args.steps or 'all'}-{args.repeats}-{args.seed}"
+    how += ["--batch", str(args.batch)] if args.batch else []
+    length = f"{args.steps or 'all'}x{args.batch or 'own'}"
+    stem = f"{digest}-{network}-{args.protocol}-{length}-{args.repeats}-{args.seed}"
     words = ("evaluate", str(args.blob), "--data", args.data, "--network", network, *how)
     found = kept(args.folder / f"{stem}.json", *words)
     protocol = found["protocol"]
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--networks", default=NETWORKS)
     parser.add_argument("--protocol", default="laptop")
     parser.add_argument("--steps", type=int, help="instead of the protocol's")
+    parser.add_argument("--batch", type=int, help="samples of a step, not the protocol's")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="cross_architecture", help="of the file of results")

@@ -73,6 +73,9 @@ WidthOption = Annotated[
 StepsOption = Annotated[
     int | None, typer.Option(min=1, help="Batches instead of the protocol's.", show_default=False)
 ]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="Samples of a batch, not the protocol's.", show_default=False)
+]
 PooledOption = Annotated[
     bool,
     typer.Option(
@@ -91,6 +94,7 @@ def evaluate(
     network: NetworkOption = None,
     width: WidthOption = None,
     steps: StepsOption = None,
+    batch: BatchOption = None,
     repeats: RepeatsOption = 5,
     pooled: PooledOption = False,
     seed: SeedOption = 0,
@@ -112,7 +116,7 @@ def evaluate(
         from fedbits import evaluate as evaluation
         from fedbits.device import pick
 
-        hows = _protocols(evaluation.protocol(protocol, width=width, steps=steps), network)
+        hows = _protocols(evaluation.protocol(protocol, width=width, steps=steps, batch=batch), network)
         where = pick(device)
         sets = [decode_file(path) for path in blobs or []]
         real = data_sets.load(data, data_root, download)

@@ -81,6 +81,13 @@ def test_evaluate_trains_on_the_union_of_blobs(fedbits, blob):
     assert json.loads(fedbits("evaluate", blob, blob, *quick, "--json").out)["mean"] == facts["mean"]
 
 
+def test_evaluate_trains_by_batches_of_the_size_that_is_asked_for(fedbits, blob):
+    quick = ("--data", "digits", "--network", "mlp", "--width", 32, "--steps", 60, "--repeats", 1, "--json")
+    small = json.loads(fedbits("evaluate", blob, *quick, "--batch", 4).out)
+    assert small["protocol"]["batch"] == 4
+    assert small["accuracies"] != json.loads(fedbits("evaluate", blob, *quick).out)["accuracies"]
+
+
 def test_evaluate_trains_on_the_whole_data_set(fedbits):
     quick = ("--network", "mlp", "--width", 32, "--steps", 30, "--repeats", 1)
     outcome = fedbits("evaluate", "--whole", "--data", "digits", *quick)
