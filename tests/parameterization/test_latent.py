@@ -134,6 +134,15 @@ def test_rate_is_what_is_spent(settings: dict[str, Any]) -> None:
     assert float(mine.train().rate(mine.labels).detach()) == pytest.approx(bits_of(mine), rel=0.01, abs=80)
 
 
+@pytest.mark.parametrize("quantisation", ["noise", "soft_rounding"])
+@pytest.mark.parametrize("step", [0, 5])
+def test_rate_is_what_would_be_sent_also_of_softened_latents(quantisation: str, step: int) -> None:
+    mine = stored(n=60, quantisation=quantisation, soft_share=0.7, beta=1.0).train()
+    mine.begin(Moment(step, 10, 1))
+    assert softened(mine.latents, mine.config, Moment(step, 10, 1)) is not None
+    assert float(mine.rate(mine.labels).detach()) == pytest.approx(bits_of(mine), rel=0.01, abs=80)
+
+
 def test_rate_falls_along_its_gradient() -> None:
     mine = stored(n=60).train()
     before = bits_of(mine)
