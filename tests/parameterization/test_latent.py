@@ -16,6 +16,7 @@ from fedbits.parameterization import LatentConfig, LatentParameterization
 from fedbits.parameterization.latent import DecodingCost, checked
 from fedbits.parameterization.latent.quantise import soft_rounded, softened
 from fedbits.parameterization.latent.weights import rounded_entropy
+from fedbits.parameterization.rate import REFRESH
 from fedbits.quantization import Moment
 from fedbits.wire import distilled_set_pb2 as pb
 
@@ -141,6 +142,22 @@ def test_rate_is_what_would_be_sent_also_of_softened_latents(quantisation: str, 
     mine.begin(Moment(step, 10, 1))
     assert softened(mine.latents, mine.config, Moment(step, 10, 1)) is not None
     assert float(mine.rate(mine.labels).detach()) == pytest.approx(bits_of(mine), rel=0.01, abs=80)
+
+
+def test_rate_follows_weights_that_grow_and_pulls_them_back() -> None:
+    mine = stored(n=60).train()
+    before = float(mine.rate(mine.labels).detach())
+    with torch.no_grad():
+        for tensor in [*mine.synthesis, *mine.entropy]:
+            tensor.mul_(8.0)
+    for _ in range(REFRESH):  # until the size is looked at again
+        rate = mine.rate(mine.labels)
+    assert float(rate.detach()) > 1.1 * before
+    assert float(rate.detach()) == pytest.approx(bits_of(mine), rel=0.01, abs=80)
+    mine.zero_grad()
+    rate.backward()
+    layers = mine.synthesis[len(mine.form.mean_shapes) :]  # of which no latent is foretold
+    assert all(float((layer.grad * layer.detach()).sum()) > 0 for layer in layers if bool(layer.any()))
 
 
 def test_rate_falls_along_its_gradient() -> None:

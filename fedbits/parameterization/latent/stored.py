@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -65,7 +66,8 @@ class LatentParameterization(Parameterization):
             fractions = start.fractions(self.synthesis, self.entropy, config.precision)
         self.fractions: Fractions = list(fractions[0]), list(fractions[1])
         self._moment: Moment | None = None
-        self._asked, self._coded, self._saving, self._shared = 0, 1.0, 1.0, 0.0
+        self._asked = 0
+        self._coded, self._saving, self._weighing = 1.0, 1.0, 1.0
 
     labels: Tensor
 
@@ -222,30 +224,39 @@ class LatentParameterization(Parameterization):
         self._moment = None
 
     def rate(self, labels: Tensor) -> Tensor:
-        exact = not self.training or self._asked % (REFRESH * EXACT_EVERY) == 0
-        if exact:
-            synthesis, entropy = self.sent()
-            self._shared = weight_bits(synthesis) + weight_bits(entropy)
         if not self.training:
-            return torch.tensor(self.measured(labels) + self._shared)
-        seen = self.seen(self.latents)
-        spent = self.bits(seen, self.labels)
-        if exact or self._asked % REFRESH == 0:
-            self._look(labels, float(spent.detach()), exact)
+            return torch.tensor(self.measured(labels) + self._weighed())
+        spent, weights = self.bits(self.seen(self.latents), self.labels), self._weight_bits()
+        if self._asked % REFRESH == 0:
+            self._look(labels, float(spent.detach()), float(weights.detach()))
         self._asked += 1
-        return self._saving * spent + self._shared
+        return self._saving * spent + self._weighing * weights
 
-    def _look(self, labels: Tensor, spent: float, exact: bool) -> None:
-        """Relate what latents seem to take as training sees them to what they take as they are sent.
+    def _look(self, labels: Tensor, spent: float, weights: float) -> None:
+        """Relate what latents and weights seem to take as training sees them to what they take as sent.
 
-        Under noise they seem to take up to twice as much as rounded: a run that trusted that would end with
-        half of its budget unused.
+        Under noise latents seem to take up to four times as much as rounded, and weights grow in training: a
+        run that trusted its estimates would end with half of its budget unused, or far above it.
         """
         with torch.no_grad():
             estimate = float(self.bits(self.integers().to(self.latents), self.labels))
-        if exact:
+        if self._asked % (REFRESH * EXACT_EVERY) == 0:
             self._coded = self.measured(labels) / estimate if estimate else 1.0
         self._saving = self._coded * estimate / spent if spent else 1.0
+        self._weighing = self._weighed() / weights if weights else 1.0
+
+    def _weighed(self) -> float:
+        """Bits of both networks as they are coded."""
+        synthesis, entropy = self.sent()
+        return weight_bits(synthesis) + weight_bits(entropy)
+
+    def _weight_bits(self) -> Tensor:
+        """About what both networks take, differentiable: under Laplace distributions of their magnitudes."""
+        spent = self.latents.new_zeros(())
+        tensors = zip([*self.synthesis, *self.entropy], [*self.fractions[0], *self.fractions[1]], strict=True)
+        for tensor, bits in tensors:
+            spent = spent + tensor.numel() * torch.log2(1 + 2 * math.e * 2.0**bits * tensor.abs().mean())
+        return spent
 
     def get_extra_state(self) -> dict[str, Any]:
         """Steps of weights, and what a resumed run needs to measure sizes at the same training steps."""
@@ -254,13 +265,13 @@ class LatentParameterization(Parameterization):
             "asked": self._asked,
             "coded": self._coded,
             "saving": self._saving,
-            "shared": self._shared,
+            "weighing": self._weighing,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.fractions = (list(state["fractions"][0]), list(state["fractions"][1]))
-        self._asked, self._shared = state["asked"], state["shared"]
-        self._coded, self._saving = state["coded"], state["saving"]
+        self._asked, self._coded = state["asked"], state["coded"]
+        self._saving, self._weighing = state["saving"], state["weighing"]
 
     def encode(self, message: pb.DistilledSet, parts: Sequence[Part], quick: bool = False) -> None:
         stream.write(
