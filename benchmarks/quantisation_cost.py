@@ -33,7 +33,7 @@ from fedbits.optimise import Optimisation
 from fedbits.parameterization.rate import EXACT_EVERY, REFRESH
 from fedbits.plan import Candidates, make_plan, start
 from fedbits.progress import SILENT
-from fedbits.quantization import QUANTIZERS, QuantizerConfig
+from fedbits.quantization import QUANTIZERS, Moment, QuantizerConfig
 from fedbits.recipe import FLOAT_BITS, Recipe
 from fedbits.selection import select
 
@@ -51,11 +51,11 @@ def prepared(train: TensorData, recipe: Recipe, bounded: bool) -> Optimisation:
     return run
 
 
-def variants(train: TensorData, ipc: int, bits: int, steps: int, width: int) -> dict[str, Optimisation]:
-    base = recipes.get("quadd", ipc=ipc, bits=bits, factor=1, steps=steps)
-    base = replace(base, objective=replace(base.objective, width=width))  # type: ignore[call-arg]
+def variants(train: TensorData, args: argparse.Namespace) -> dict[str, Optimisation]:
+    base = recipes.get("quadd", ipc=args.ipc, bits=args.bits, factor=1, steps=args.steps + _WARM)
+    base = replace(base, objective=replace(base.objective, width=args.width))  # type: ignore[call-arg]
     runs = {"float32": prepared(train, replace(base, bits=FLOAT_BITS), False)}
-    for name in QUANTIZERS:
+    for name in args.quantizers.split(","):
         recipe = replace(base, quantizer=QuantizerConfig(name))  # type: ignore[arg-type]
         runs[name] = prepared(train, recipe, False)
         if name in ("ddq", "fsq"):
@@ -68,9 +68,10 @@ def variants(train: TensorData, ipc: int, bits: int, steps: int, width: int) -> 
 def rate_seconds(run: Optimisation) -> dict[str, float]:
     """Of estimating bits in a step that measures exactly, one that looks at the symbols, and any other."""
     stored, labels = run.parameterization, run.distilled.labels
-    stored.load_state_dict({**stored.state_dict(), "_extra_state": {"asked": 0, "saving": 1.0}})
+    stored.load_state_dict({**stored.state_dict(), "_extra_state": {"looked": False, "saving": 1.0}})
     seconds = []
-    for _ in range(REFRESH + 1):
+    for step in range(REFRESH + 1):
+        stored.begin(Moment(step, REFRESH + 1, 0))
         started = time.process_time()
         stored.rate(labels).backward()
         seconds.append(time.process_time() - started)
@@ -92,13 +93,14 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--quantizers", default=",".join(QUANTIZERS), help="by commas")
     parser.add_argument("--compile", action="store_true", help="compiled networks, as a long run has them")
     args = parser.parse_args()
 
     os.environ["FEDBITS_COMPILE"] = "1" if args.compile else "0"
     keep_freed_memory()  # as the command does; it helps all variants
     train = data.load(args.data).train
-    runs = variants(train, args.ipc, args.bits, args.steps + _WARM, args.width)
+    runs = variants(train, args)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(args.steps + _WARM):
         for name, run in runs.items():
