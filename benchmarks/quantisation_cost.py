@@ -27,7 +27,7 @@ import torch
 from fedbits import data, recipes
 from fedbits.container import encode
 from fedbits.data import TensorData
-from fedbits.matching import Setting
+from fedbits.matching import RegressionConfig, Setting
 from fedbits.memory import keep_freed_memory
 from fedbits.optimise import Optimisation
 from fedbits.parameterization.rate import EXACT_EVERY, REFRESH
@@ -37,7 +37,8 @@ from fedbits.quantization import QUANTIZERS, Moment, QuantizerConfig
 from fedbits.recipe import FLOAT_BITS, Recipe
 from fedbits.selection import select
 
-_WARM = 2  # rounds that are not counted
+_WARM = 6  # rounds that are not counted: in the first ones, students come of age
+_LIFETIME = 12  # steps of training after which a student is replaced: what a step costs does not depend on it
 
 
 def prepared(train: TensorData, recipe: Recipe, bounded: bool) -> Optimisation:
@@ -53,7 +54,9 @@ def prepared(train: TensorData, recipe: Recipe, bounded: bool) -> Optimisation:
 
 def variants(train: TensorData, args: argparse.Namespace) -> dict[str, Optimisation]:
     base = recipes.get("quadd", ipc=args.ipc, bits=args.bits, factor=1, steps=args.steps + _WARM)
-    base = replace(base, objective=replace(base.objective, width=args.width))  # type: ignore[call-arg]
+    assert isinstance(base.objective, RegressionConfig)
+    students = replace(base.objective.students, lifetime=_LIFETIME)
+    base = replace(base, objective=replace(base.objective, width=args.width, students=students))
     runs = {"float32": prepared(train, replace(base, bits=FLOAT_BITS), False)}
     for name in args.quantizers.split(","):
         recipe = replace(base, quantizer=QuantizerConfig(name))  # type: ignore[arg-type]
