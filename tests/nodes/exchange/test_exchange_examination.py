@@ -57,19 +57,35 @@ def starts(examiners: Examiners) -> float:
     return examiners._metrics.examiner_starts._value.get()
 
 
-def test_what_a_blob_may_cost(
+def test_a_blob_that_takes_too_much_memory_is_refused(
     loop: Loop, start: Callable[..., Examiners], tmp_path: Path, blobs: list[bytes]
 ) -> None:
-    examiners = start(memory=192 << 20, seconds=0.1)
+    examiners = start(memory=192 << 20, seconds=60)
     greedy = noise(16000, 64, 0)  # 8 MB that stand for 65 million numbers
     assert refusal(loop, examiners, greedy, tmp_path) is Reason.DECODE_MEMORY
-    slow = noise(4000, 64, 0)
-    assert refusal(loop, examiners, slow, tmp_path) is Reason.DECODE_TIME
     assert examine(loop, examiners, blobs[0], tmp_path)["samples"] == 6
-    assert starts(examiners) == 3  # each has found a fresh process
+    assert starts(examiners) == 2  # the second has found a fresh process
+
+
+def test_a_blob_that_takes_too_long_is_refused(
+    loop: Loop, start: Callable[..., Examiners], tmp_path: Path
+) -> None:
+    examiners = start(seconds=0.1)
+    slow = noise(8000, 64, 0)
+    for attempt in (1, 2):
+        assert refusal(loop, examiners, slow, tmp_path) is Reason.DECODE_TIME
+        assert starts(examiners) == attempt  # each has found a fresh process
+
+
+def test_an_examiner_that_dies_costs_the_blob_that_it_was_at(
+    loop: Loop, start: Callable[..., Examiners], tmp_path: Path, blobs: list[bytes]
+) -> None:
+    examiners = start()
     (process,) = examiners._all
     os.kill(process._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
     assert refusal(loop, examiners, blobs[0], tmp_path) is Reason.DECODER_DIED
+    assert examine(loop, examiners, blobs[0], tmp_path)["samples"] == 6
+    assert starts(examiners) == 2
 
 
 def test_the_digest_is_that_of_the_file(
