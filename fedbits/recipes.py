@@ -95,6 +95,7 @@ _RECIPES = (
         "sparse codes over tokens that all samples share, a small network that makes samples of them",
         steps=400,
         storage="epitome",
+        overfill=1.1,
         objective=_LEARNING,
     ),
     Recipe(
@@ -102,6 +103,7 @@ _RECIPES = (
         "latents on grids of several scales, and small networks that predict them and make samples of them",
         steps=400,
         storage="latent",
+        overfill=1.15,
         objective=_LEARNING,
     ),
     Recipe("random", "random real samples through the same codec", quantizer=_BEST_LEVELS),

@@ -49,8 +49,8 @@ class _Setting:
 _SETTINGS = (
     _Setting(90_000, 48, 2, 12, 0.5),
     _Setting(28_000, 32, 2, 8, 0.85),
-    _Setting(14_000, 32, 2, 8, 1.0),
-    _Setting(7_000, 32, 2, 8, 1.5),
+    _Setting(14_000, 32, 2, 8, 0.85),
+    _Setting(7_000, 32, 2, 8, 0.85),
     _Setting(2_500, 24, 1, 6, 2.0),
     _Setting(0, 16, 1, 2, 1.5),  # held-out digits at 1 KiB: 96.9 %; 96.4 of 8 numbers at 3.0
 )
@@ -61,7 +61,7 @@ _ENTROPY_HIDDEN, _LEAST_ENTROPY_HIDDEN = 16, 8
 _USUAL_ELEMENTS = 28 * 28
 _COARSEST_SIDE = 8  # of a grid, at most
 _LEAST_BITS = 0.5  # of a number that stands for a sample as a whole
-_RICHER, _RICHEST = 4.0, 3  # by how much less a bit is worth from trial to trial, and how often
+_RICHER, _RICHEST = 2.0, 6  # by how much less a bit is worth from trial to trial, and how often
 _FEW = 100  # samples, of which there is no set to spare: that they fit is made sure of
 _POORER = 8.0  # by how much more a bit may be worth than in the leanest settings
 
@@ -69,8 +69,8 @@ _POORER = 8.0  # by how much more a bit may be worth than in the leanest setting
 def plan_latent(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
     """The settings for ``budget``, and as many samples as it then allows.
 
-    Richer ones where nearly all samples that there are fit, or as many as the recipe wants; should samples
-    run out, each takes more bits.
+    Richer ones where enough samples fit, or as many as the recipe wants; where more than enough would fit,
+    each takes more bits.
 
     Raises:
         BudgetError: not even one sample of each class fits.
@@ -81,15 +81,14 @@ def plan_latent(candidates: Candidates, recipe: Recipe, budget: int | None) -> P
         recipe.latent.form(spec)
     if budget is None:
         return Plan(candidates.each(recipe.ipc), recipe.latent or settings(spec)[_UNBOUNDED])
-    limit = budget * (recipe.overfill if recipe.steps else 1.0)
-    solver = Solver[LatentConfig](candidates, recipe, limit, _PROBE_STEPS)
+    solver = Solver[LatentConfig](candidates, recipe, float(budget), _PROBE_STEPS)
     if recipe.latent is not None:
         return solver.given(recipe.latent, budget)
     for setting in _promising(solver):
         config = setting.config(spec)
         foreseen = solver.foreseen(config)
-        wealthy = setting.least > limit  # but samples may be too few to fill a leaner one
-        if solver.affords(config, foreseen) and not (wealthy and foreseen.size(solver.enough) > limit):
+        wealthy = setting.least > budget  # but samples may be too few to fill a leaner one
+        if solver.affords(config, foreseen) and not (wealthy and foreseen.size(solver.enough) > budget):
             plan = _most(solver, config, foreseen)
             sure = recipe.ipc is None and plan.samples > _FEW
             if sure or solver.size(plan) <= budget:
@@ -122,19 +121,20 @@ def _promising(solver: Solver[LatentConfig]) -> Iterator[_Setting]:
 
 def _most(solver: Solver[LatentConfig], config: LatentConfig, foreseen: Foreseen) -> Plan:
     """As many samples as the limit allows; where no more are wanted, more bits of each."""
-    wanted = (
-        solver.least if solver.recipe.ipc is not None else solver.candidates.counts(solver.most(foreseen))
-    )
-    if solver.recipe.ipc is None and solver.most(foreseen) <= solver.candidates.total:
-        return Plan(wanted, config)
-    return Plan(wanted, _richer(solver, config, sum(wanted)))
+    if solver.recipe.ipc is not None:
+        return Plan(solver.least, _richer(solver, config))
+    most = solver.most(solver.closely(config, foreseen))
+    if most > solver.enough:
+        config = _richer(solver, config)
+        most = solver.most(solver.foreseen(config, solver.enough))
+    return Plan(solver.candidates.counts(most), config)
 
 
-def _richer(solver: Solver[LatentConfig], config: LatentConfig, samples: int) -> LatentConfig:
-    """``config`` with the least worth of a bit at which so many samples fit, about."""
+def _richer(solver: Solver[LatentConfig], config: LatentConfig) -> LatentConfig:
+    """``config`` with the least worth of a bit at which enough samples fit, about."""
     for _ in range(_RICHEST):
         finer = replace(config, beta=config.beta / _RICHER)
-        if solver.foreseen(finer).size(samples) * DOUBT > solver.limit:
+        if solver.foreseen(finer, solver.enough).size(solver.enough) * DOUBT > solver.limit:
             break
         config = finer
     return config

@@ -75,7 +75,7 @@ class LatentConfig:
     beta: float = 1.0
     fit_steps: int = 400
     precision: float = 0.03
-    latents_rate: float = 1.0
+    latents_rate: float = 2.0
     synthesis_rate: float = 0.02
     entropy_rate: float = 0.02
 
