@@ -12,6 +12,10 @@ from fedbits.budget import Budget
 from fedbits.container import decode, encode, ledger
 from fedbits.distill import distill
 from fedbits.errors import BudgetError
+from fedbits.parameterization import EpitomeConfig, LatentConfig
+from fedbits.plan import Candidates, Plan, make_plan
+from fedbits.recipe import Recipe
+from fedbits.selection import select
 
 SETS = {
     "grid": make_data((1, 8, 8), [60, 0, 60]),
@@ -51,3 +55,32 @@ def test_the_smallest_budget_that_is_named_works(recipe: str, name: str, ipc: in
     assert len(encode(distill(SETS[name], tiny, Budget(smallest)))) <= smallest
     with pytest.raises(BudgetError):
         distill(SETS[name], tiny, Budget(smallest // 2))
+
+
+def planned(recipe: Recipe, budget: int) -> Plan:
+    data = make_data((1, 8, 8), [500, 500])
+    return make_plan(Candidates(data, select(data, "random", 500, 0), 0), recipe, budget)
+
+
+def quality(plan: Plan) -> float:
+    if isinstance(plan.config, EpitomeConfig):
+        return plan.config.nonzeros
+    assert isinstance(plan.config, LatentConfig)
+    return 1 / plan.config.beta
+
+
+@pytest.mark.parametrize("recipe", ["speed", "ruo"])
+def test_beyond_enough_samples_bytes_go_into_each(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, budget = tiny_recipe(recipe, steps=0), 4000
+    many = planned(real, budget)
+    monkeypatch.setattr("fedbits.plan.solver._SAMPLES_PER_ROOT", 1.0)
+    few = planned(real, budget)
+    assert 1.0 * budget**0.5 <= few.samples < 0.8 * many.samples
+    assert quality(few) > quality(many)
+
+
+@pytest.mark.parametrize("recipe", ["speed", "ruo"])
+def test_samples_that_training_will_make_smaller_are_more(recipe: str) -> None:
+    plans = [planned(tiny_recipe(recipe, overfill=overfill), 1500) for overfill in (1.0, 1.3)]
+    assert plans[0].config == plans[1].config
+    assert 1.1 * plans[0].samples < plans[1].samples < 2 * plans[0].samples
