@@ -51,6 +51,16 @@ def evaluate(args: argparse.Namespace, stem: str, *words: str) -> dict[str, Any]
     return result
 
 
+def form(made: dict[str, Any]) -> str:
+    """How many samples a set has, and of what."""
+    storage = made["storage"]
+    if storage == "epitome":
+        return f"{made['samples']} of {made['nonzeros']} of {made['tokens']} x {made['width']} tokens"
+    if storage == "latent":
+        return f"{made['samples']} of {made['latents']} latents"
+    return f"{made['samples']} of {made['bits']} bits, 1/{made['factor']}"
+
+
 def summary(runs: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
     """Of one recipe at one budget, over all seeds and networks."""
     accuracies = [value for run in runs for value in run[protocol]["accuracies"]]
@@ -63,7 +73,7 @@ def summary(runs: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
     sets = [run["distill"] for run in runs if "distill" in run]
     if sets:
         facts["bytes"] = [made["bytes"] for made in sets]
-        facts["form"] = sorted({f"{m['samples']} of {m['bits']} bits, 1/{m['factor']}" for m in sets})
+        facts["form"] = sorted({form(made) for made in sets})
         facts["distilling_seconds"] = mean(made["seconds"] for made in sets)
     return facts
 
