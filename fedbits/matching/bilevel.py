@@ -159,7 +159,7 @@ class BilevelMatching(Objective):
         if self._theta is None or step % self._config.lifetime == 0:
             networks.initialise(self._module, derive_seed(self._seed, "network", step))
             return self._network.vector().to(self._device)
-        return train(lambda theta, _: inner(theta, -1), self._theta, self._rate, 1)[0]
+        return train(lambda theta, _: inner(theta, -1), self._theta, self._rate, 1)
 
     def _implicit(
         self, inner: Callable[[Tensor, int], Tensor], outer: Callable[[Tensor], Tensor], leaves: list[Tensor]
@@ -167,7 +167,7 @@ class BilevelMatching(Objective):
         """The outer loss where training has ended, and its gradients by the implicit function theorem."""
         config = self._config
         assert self._theta is not None
-        theta = train(inner, self._theta, self._rate, config.inner_steps)[0].requires_grad_()
+        theta = train(inner, self._theta, self._rate, config.inner_steps).requires_grad_()
         value = outer(theta)
         (slope,) = torch.autograd.grad(value, theta)
         curvature = Curvature(lambda theta: inner(theta, config.inner_steps), theta, leaves)

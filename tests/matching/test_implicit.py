@@ -104,7 +104,7 @@ def test_the_implicit_gradient_is_that_of_training_to_the_end(solver: str, itera
 
     start = normal(15)
     unrolled = unroll(inner, start, RATE, 600, [samples, logits], outer)
-    theta = train(inner, start, RATE, 600)[0].requires_grad_()
+    theta = train(inner, start, RATE, 600).requires_grad_()
     (slope,) = torch.autograd.grad(outer(theta), theta)
     curvature = Curvature(data_loss, theta, [samples, logits])
     torch.testing.assert_close(curvature.slope, -DECAY * theta.detach(), rtol=1e-6, atol=1e-9)

@@ -14,7 +14,7 @@ from fedbits import networks
 from fedbits.augment import augment, draw
 from fedbits.errors import ConfigError
 from fedbits.matching.functional import FlatNetwork
-from fedbits.matching.unroll import Unrolled, second_order, train, unroll
+from fedbits.matching.unroll import Unrolled, second_order, tape, train, unroll
 from fedbits.rng import torch_stream
 
 STEPS = 6
@@ -113,21 +113,47 @@ def test_inputs_that_nothing_depends_on_get_zeros() -> None:
 
 def test_second_order_is_the_hessian_along_a_vector() -> None:
     x = torch.tensor([1.0, 2.0], requires_grad=True)
-    slope, curved, (mixed,) = second_order(
-        lambda theta: (x * theta.pow(3)).sum(), torch.tensor([2.0, 3.0]), [x], torch.tensor([1.0, -1.0])
-    )
+    taped = tape(lambda theta: (x * theta.pow(3)).sum(), torch.tensor([2.0, 3.0]))
+    slope, curved, (mixed,) = second_order(taped, [x], torch.tensor([1.0, -1.0]))
     assert slope.tolist() == [12, 54]
     assert curved.tolist() == [12, -36]
     assert mixed.tolist() == [12, -27]
 
 
-def test_training_keeps_the_parameters_that_are_asked_for() -> None:
+def test_training_ends_where_sgd_does() -> None:
     def loss(theta: Tensor, step: int) -> Tensor:
         return 0.5 * theta.square().sum()
 
-    end, path = train(loss, torch.tensor([16.0]), torch.tensor(0.5), 4, first=2)
-    assert (end.tolist(), [theta.tolist() for theta in path]) == ([1], [[4], [2]])
-    assert train(loss, torch.tensor([16.0]), torch.tensor(0.5), 4)[1] == []
+    end = train(loss, torch.tensor([16.0]), torch.tensor(0.5), 4)
+    assert (end.tolist(), end.requires_grad) == ([1], False)
+
+
+@pytest.mark.parametrize(("memory", "kept"), [(0, 1), (1, STEPS)])
+def test_as_many_graphs_are_kept_as_memory_allows(memory: int, kept: int) -> None:
+    """Of all steps but those, the graph is made anew; what is found is the same."""
+    problem, calls = Problem((1, 8, 8), True), []
+
+    def counted(theta: Tensor, step: int) -> Tensor:
+        calls.append(step)
+        return problem.inner(theta, step)
+
+    theta, rate = problem.network.vector(), torch.tensor(0.2, dtype=torch.float64)
+    ours = unroll(counted, theta, rate, STEPS, problem.inputs, problem.outer, memory=memory << 30)
+    assert calls == [*range(STEPS), *reversed(range(STEPS - kept))]
+    reference = with_graph(problem.inner, theta, rate, STEPS, problem.inputs, problem.outer, 0)
+    torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-13)
+
+
+def test_some_graphs_are_kept_where_all_would_take_too_much() -> None:
+    problem, calls = Problem((1, 8, 8), False), []
+
+    def counted(theta: Tensor, step: int) -> Tensor:
+        calls.append(step)
+        return problem.inner(theta, step)
+
+    theta, rate = problem.network.vector(), torch.tensor(0.2, dtype=torch.float64)
+    unroll(counted, theta, rate, STEPS, problem.inputs, problem.outer, memory=1 << 18)
+    assert STEPS < len(calls) < 2 * STEPS - 1
 
 
 @pytest.mark.parametrize(("steps", "window"), [(0, None), (3, 0)])
