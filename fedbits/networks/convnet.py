@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedbits.networks.pooling import AveragePool
+
 
 def depth_for(height: int, width: int) -> int:
     """Blocks by resolution: 3 at 28 and 32 pixels, 4 at 64, 5 at 128; never fewer than 2 where they fit."""
@@ -50,7 +52,7 @@ class ConvNet(nn.Module):
                 convolution(channels, width, kernel_size=3, padding=1),
                 nn.GroupNorm(width, width),
                 nn.ReLU(inplace=True),
-                nn.AvgPool2d(2),
+                AveragePool(),
             ]
             channels, height, width_px = width, height // 2, width_px // 2
         self.blocks = nn.Sequential(*blocks)
