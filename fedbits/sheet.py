@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,13 +53,16 @@ class _Layout:
         return width, 2 * MARGIN + blocks + (len(counts) - 1) * self.row_gap
 
 
-def draw(data: Labelled, per_class: int | None = None, scale: int | None = None) -> Image.Image:
+def draw(
+    data: Labelled, per_class: int | None = None, scale: int | None = None, maps: Tensor | None = None
+) -> Image.Image:
     """A sheet of the classes that ``data`` has, in rows: images as they are, other samples as heat maps.
 
     Args:
         data: real or distilled samples.
         per_class: at most so many samples of each class, the first ones; all when left out.
         scale: pixels to a pixel (nearest neighbour); chosen for legibility when left out.
+        maps: shown beside each sample, or below a flat one: counts ``[n, rows, columns]`` of its places.
 
     Raises:
         ConfigError: there is nothing to draw, an argument is below 1, or the sheet would be too large.
@@ -70,15 +74,23 @@ def draw(data: Labelled, per_class: int | None = None, scale: int | None = None)
     counts = {c: len(i) for c, i in enumerate(index) if len(i)}
     if not counts:
         raise ConfigError("the set holds no samples, so there is nothing to draw")
-    layout = _lay_out(data.spec, list(counts), max(counts.values()), scale)
+    tiles_each = 1 if maps is None else 2
+    counts = {label: tiles_each * count for label, count in counts.items()}
+    layout = _lay_out(data.spec, list(counts), max(counts.values()), scale, tiles_each)
     width, height = layout.size(list(counts.values()))
     if width * height > MAX_PIXELS:
-        many = sum(counts.values())
+        many = sum(counts.values()) // tiles_each
         raise ConfigError(
             f"a sheet of {many:,} samples would have {width} x {height} pixels: show fewer per class"
         )
     sheet = Image.new("RGB", (width, height), PAPER)
-    tiles = iter(_tiles(data, torch.cat(index), layout.tile))
+    shown = torch.cat(index)
+    pictures = _tiles(data, shown, layout.tile)
+    if maps is not None:
+        beside = _map_tiles(maps[shown], int(maps.max()), layout.tile)
+        pictures = [tile for pair in zip(pictures, beside, strict=True) for tile in pair]
+        _draw_legend(sheet, int(maps.max()))
+    tiles = iter(pictures)
     top = MARGIN
     for label, count in counts.items():
         _draw_class(sheet, _name(data.spec, label), list(islice(tiles, count)), layout, top)
@@ -90,7 +102,8 @@ def _name(spec: DataSpec, label: int) -> str:
     return spec.class_names[label] if label < len(spec.class_names) else str(label)
 
 
-def _lay_out(spec: DataSpec, labels: list[int], most: int, scale: int | None) -> _Layout:
+def _lay_out(spec: DataSpec, labels: list[int], most: int, scale: int | None, together: int) -> _Layout:
+    """Of up to ``most`` tiles of a class, of which so many stay ``together`` in a line."""
     font = ImageFont.load_default(FONT_SIZE)
     label_width = LABEL_GAP + math.ceil(max(font.getlength(_name(spec, label)) for label in labels))
     if not spec.is_grid:  # a sample is a line of cells, and the samples of a class lie under each other
@@ -100,9 +113,9 @@ def _lay_out(spec: DataSpec, labels: list[int], most: int, scale: int | None) ->
     if scale is None:
         fitting = WIDEST // (min(most, 20) * width)
         scale = max(1, min(round(TILE / max(height, spec.grid_shape[2])), fitting))
-    widest_line = max(1, WIDEST // (scale * width))
-    lines = math.ceil(most / widest_line)
-    return _Layout((scale * height, scale * width), math.ceil(most / lines), 3, 9, label_width)
+    groups, widest_line = most // together, max(1, WIDEST // (scale * width * together))
+    columns = together * math.ceil(groups / math.ceil(groups / widest_line))
+    return _Layout((scale * height, scale * width), columns, 3, 9, label_width)
 
 
 def _is_picture(spec: DataSpec) -> bool:
@@ -127,10 +140,30 @@ def _tiles(data: Labelled, index: Tensor, size: tuple[int, int]) -> list[Image.I
     return [Image.fromarray(p).resize((size[1], size[0]), Image.Resampling.NEAREST) for p in pixels]
 
 
+def _map_tiles(maps: Tensor, most: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Counts up to ``most`` as colours, each map over the whole of a tile."""
+    colours = _colours(maps.cpu().numpy() / max(most, 1))
+    return [Image.fromarray(c).resize((size[1], size[0]), Image.Resampling.NEAREST) for c in colours]
+
+
+def _draw_legend(sheet: Image.Image, most: int) -> None:
+    """Below all rows: what the colours of maps mean, as far as there is room."""
+    text = f"beside each: numbers stored for each place, 0 (dark) to {most} (light)"
+    font = ImageFont.load_default(FONT_SIZE - 2)
+    place = (sheet.width - MARGIN, sheet.height - MARGIN // 2)
+    if font.getlength(text) <= sheet.width - 2 * MARGIN:
+        ImageDraw.Draw(sheet).text(place, text, fill=INK, font=font, anchor="rm")
+
+
 def _heat(values: NDArray[np.float32]) -> Pixels:
     """Colours for normalised values; the outermost percent at each end shares the end's colour."""
     low, high = np.percentile(values, (1, 99))
-    level = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(HEAT) - 1)
+    return _colours(np.clip((values - low) / max(high - low, 1e-12), 0, 1))
+
+
+def _colours(shares: NDArray[np.floating[Any]]) -> Pixels:
+    """Of values from 0 to 1."""
+    level = shares * (len(HEAT) - 1)
     steps = np.arange(len(HEAT))
     return np.stack([np.interp(level, steps, HEAT[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
 

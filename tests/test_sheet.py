@@ -6,7 +6,7 @@ import torch
 
 from fedbits.data import DataSpec, TensorData
 from fedbits.errors import ConfigError
-from fedbits.sheet import MARGIN, PAPER, draw
+from fedbits.sheet import HEAT, MARGIN, PAPER, draw
 
 
 def images(counts, channels=1, side=4):
@@ -74,3 +74,24 @@ def test_what_cannot_be_drawn_is_said():
             draw(data, **arguments)
     with pytest.raises(ConfigError, match="no samples"):
         draw(data.subset(torch.tensor([], dtype=torch.int64)))
+
+
+def test_maps_stand_beside_their_samples():
+    data, maps = images([2, 1], side=4), torch.tensor([[[0, 3], [3, 3]], [[3, 0], [0, 0]], [[0, 0], [3, 0]]])
+    sheet = np.asarray(draw(data, scale=2, maps=maps))
+    dark, light = tuple(HEAT[0].astype(int)), tuple(HEAT[-1].astype(int))
+    for sample, counts in zip(data.samples, maps, strict=True):
+        tile = sample.permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1).repeat(3, 2)
+        beside = np.array([[light if n else dark for n in row] for row in counts.tolist()], np.uint8)
+        gap = np.broadcast_to(np.array(PAPER, np.uint8), (8, 3, 3))
+        assert contains(sheet, np.concatenate([tile, gap, beside.repeat(4, 0).repeat(4, 1)], axis=1))
+
+
+@pytest.mark.parametrize("counts", [[3, 2], [41], [200]])
+def test_a_sample_and_its_map_stay_in_one_line(counts):
+    data = images(counts, side=8)
+    data = TensorData(data.spec, torch.zeros_like(data.samples), data.labels)
+    sheet = np.asarray(draw(data, maps=torch.ones(len(data), 2, 2, dtype=torch.int64)))
+    black, light = ((sheet == colour).all(-1).sum(1) for colour in ((0, 0, 0), HEAT[-1].astype(np.uint8)))
+    assert light.max() > 0 and np.array_equal(black, light)
+    assert sheet.shape[1] <= 2000

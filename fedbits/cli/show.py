@@ -10,12 +10,15 @@ import typer
 
 from fedbits.cli.blobs import decode_file, refuse_alone
 from fedbits.cli.common import BlobArgument, JsonOption, check_output, guard, print_json
+from fedbits.errors import ConfigError
 
 EXAMPLES = """Examples:
 
   fedbits show set.fbits
 
-  fedbits show set.fbits --out sheet.png --per-class 10"""
+  fedbits show set.fbits --out sheet.png --per-class 10
+
+  fedbits show epitomes.fbits --allocation"""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +40,10 @@ def show(
         int | None,
         typer.Option(min=1, max=64, help="Pixels to a pixel; chosen when left out.", show_default=False),
     ] = None,
+    allocation: Annotated[
+        bool,
+        typer.Option("--allocation", help="Beside each sample, where its coefficients are (epitomes)."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a blob's samples as a PNG sheet, classes in rows."""
@@ -44,11 +51,17 @@ def show(
         out = out or blob.with_suffix(".png")
         distilled = decode_file(blob)
         refuse_alone(blob, distilled, "there is nothing to draw; 'fedbits inspect' says what it is")
+        maps = distilled.parameterization.allocation() if allocation else None
+        if allocation and maps is None:
+            kind = distilled.parameterization.describe()["parameterization"]
+            raise ConfigError(
+                f"{blob} stores its samples as {kind}, all places alike: --allocation expects epitomes"
+            )
         check_output(out, blob)
         from fedbits.files import write_atomic
         from fedbits.sheet import draw
 
-        sheet = draw(distilled, per_class, scale)
+        sheet = draw(distilled, per_class, scale, maps)
         png = BytesIO()
         sheet.save(png, format="PNG", optimize=True)
         write_atomic(out, png.getvalue())

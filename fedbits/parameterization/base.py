@@ -101,6 +101,13 @@ class Parameterization(nn.Module, ABC):
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameters by part, each with its own multiple of ``learning_rate``, for an optimiser."""
 
+    def allocation(self) -> Tensor | None:
+        """How many numbers each place of each sample takes, ``[n, rows, columns]`` int64.
+
+        None where all take the same.
+        """
+        return None
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """JSON-able facts for people."""

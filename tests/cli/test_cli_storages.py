@@ -102,3 +102,14 @@ def test_what_it_does_not_take_is_one_sentence(storage, fedbits, settings, named
     option, value = settings
     outcome = fedbits(*MAKE, "--budget", storage.budget, option, value or storage.too_little)
     assert outcome.is_one_sentence() and named in outcome.err
+
+
+def test_where_an_epitomes_coefficients_are_can_be_drawn(storage, fedbits, tmp_path):
+    assert fedbits(*MAKE, "--budget", storage.budget, "--out", "a.fbits").code == 0
+    plain = json.loads(fedbits("show", "a.fbits", "--json").out)
+    outcome = fedbits("show", "a.fbits", "--allocation", "--json", "--out", "b.png")
+    if storage is STORAGES["epitome"]:
+        assert json.loads(outcome.out)["width"] > plain["width"]
+    else:
+        assert outcome.is_one_sentence() and "latent" in outcome.err
+        assert not (tmp_path / "b.png").exists()

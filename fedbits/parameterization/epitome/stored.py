@@ -275,6 +275,10 @@ class EpitomeParameterization(Parameterization):
             {"params": list(self.network.parameters()), "lr": learning_rate * config.network_rate},
         ]
 
+    def allocation(self) -> Tensor:
+        """The coefficients of each patch that are not zero (the appendix's Fig. III)."""
+        return (self.coefficients() != 0).sum(dim=(1, 2)).view(-1, *self.form.grid)
+
     def describe(self) -> dict[str, Any]:
         config = self.config
         return {
