@@ -6,8 +6,10 @@
 ConvNet-D3 of width 128, protocol dsa (mtt for trajectories, with the learned step size), fresh networks.
 Beside each other: float baselines, QuADD at the same images (3 bits a value: "9 bits per pixel"), and our
 recipes and real samples at the same memory (12,288 and 122,880 bytes a class). Published: BCDC 45.1 and 60.6
-(DM, same memory), QuADD 44.9 and 65.4 (same images). Cells run in order, and none begins after ``--minutes``;
-what is done is written after each, and a run with the same ``--folder`` goes on with what is missing.
+(DM, same memory), QuADD 44.9 and 65.4 (same images); SPEED 63.2 and 73.5 by trajectory matching, 45.0 by DM
+(its 17 samples a class count as one float image); RUO 78 at 94 KB a class and 79.7 at 246. Cells run in
+order, and none begins after ``--minutes``; what is done is written after each, and a run with the same
+``--folder`` goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 import record
 import torch
 
-from fedbits import data, device, evaluate, recipes
+from fedbits import data, device, evaluate, recipe_toml
 from fedbits.budget import Budget
 from fedbits.cli.common import terminal_progress
 from fedbits.container import encode, inspect
@@ -33,22 +35,34 @@ from fedbits.matching import TrajectoryConfig
 from fedbits.recipe import Recipe
 
 _ONE = 3 * 32 * 32 * 4  # bytes of a float image
+_FACTS = ("bytes", "samples", "bits", "factor", "coder", "bits_per_class", "float32_equivalents", "ledger")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of the table: a recipe at ``images`` float images' worth a class, and its steps there."""
+    """One entry of the table: a recipe at ``images`` float images' worth a class, and its steps there.
+
+    A recipe is one of fedbits or a file in ``recipes/``; its samples are as many as it says (``own_images``),
+    ``images``, or what fits the same memory.
+    """
 
     recipe: str
-    images: int
+    images: float
     steps: int
-    same_images: bool = False  # or the same memory
+    same_images: bool = False
+    own_images: bool = False
     bits: int | None = None
     protocol: str = "dsa"
 
     @property
     def name(self) -> str:
-        return f"{self.recipe}-{self.images}"
+        return f"{self.recipe}-{self.images:g}"
+
+    @property
+    def budget(self) -> Budget | None:
+        if self.same_images or self.own_images:
+            return None
+        return Budget(round(_ONE * self.images), "bytes/class")
 
 
 CELLS = (
@@ -68,19 +82,30 @@ CELLS = (
     Cell("bcdc-dm", 10, 2000),
     Cell("quadd-tm", 10, 600, same_images=True, bits=3, protocol="mtt"),
     Cell("datm", 10, 600, same_images=True, protocol="mtt"),
+    Cell("speed", 1, 2000),
+    Cell("speed-dm-1", 1, 3000, own_images=True),
+    Cell("speed-tm-1", 1, 1000, own_images=True, protocol="mtt"),
+    Cell("speed-tm", 10, 600, own_images=True, protocol="mtt"),
+    Cell("ruo", 1, 2000),
+    Cell("ruo-tm", 1, 1000, protocol="mtt"),
+    Cell("ruo-tm", 94_000 / _ONE, 600, protocol="mtt"),
+    Cell("ruo-tm", 246_000 / _ONE, 600, protocol="mtt"),
 )
 
 
 def recipe_of(cell: Cell, args: argparse.Namespace) -> Recipe:
     """The recipe of ``cell``, its steps scaled, its experts few enough for the time there is."""
-    ipc = cell.images if cell.same_images else None
+    ipc = round(cell.images) if cell.same_images else None
+    own = Path(__file__).parent / "recipes" / f"{cell.recipe}.toml"
     steps = max(1, round(cell.steps * args.scale)) if cell.steps else 0
-    recipe = replace(recipes.get(cell.recipe, ipc=ipc, bits=cell.bits), steps=steps)
+    named = recipe_toml.get(str(own) if own.exists() else cell.recipe, ipc=ipc, bits=cell.bits)
+    recipe = replace(named, steps=steps)
     objective = recipe.objective
     if isinstance(objective, TrajectoryConfig):
         last = 4 if cell.images == 1 else 20
         first = 0 if cell.images == 1 else 10
-        experts = replace(objective.experts, experts=args.experts, epochs=last + objective.expert_epochs)
+        epochs = last + objective.expert_epochs
+        experts = replace(objective.experts, experts=args.experts, epochs=epochs)
         objective = replace(
             objective, experts=experts, experts_seed=0, min_start=0, current_max=first, max_start=last
         )
@@ -91,11 +116,9 @@ def measure(cell: Cell, cifar: DataSet, args: argparse.Namespace) -> dict[str, A
     """Distil, encode, and train fresh networks on what is decoded."""
     where = device.pick(args.device)
     started = time.monotonic()
-    budget = None if cell.same_images else Budget(_ONE * cell.images, "bytes/class")
+    recipe = recipe_of(cell, args)
     with terminal_progress() as progress:
-        made = distill(
-            cifar.train, recipe_of(cell, args), budget, seed=args.seed, device=where, progress=progress
-        )
+        made = distill(cifar.train, recipe, cell.budget, seed=args.seed, device=where, progress=progress)
         blob = encode(made)
         distilled = time.monotonic()
         how = evaluate.protocol(cell.protocol)
@@ -107,8 +130,8 @@ def measure(cell: Cell, cifar: DataSet, args: argparse.Namespace) -> dict[str, A
     facts = inspect(blob)
     (args.folder / f"{cell.name}.fbits").write_bytes(blob)
     return {
-        **{name: facts[name] for name in ("bytes", "samples", "bits", "factor", "coder", "bits_per_class")},
-        "float_bytes": _ONE * cell.images * 10,
+        **{name: facts[name] for name in _FACTS if name in facts},
+        "float_bytes": round(10 * _ONE * cell.images),
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "std": result.std,
