@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 def write(name: str, result: dict[str, Any], seed: int | None = None) -> Path:
     """Write ``results/NAME.json`` and return its path."""
     document = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(_anywhere, sys.argv)]),
         "commit": commit(),
         "seed": seed,
         "machine": machine(),
@@ -30,6 +30,11 @@ def write(name: str, result: dict[str, Any], seed: int | None = None) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path
+
+
+def _anywhere(word: str) -> str:
+    """``word`` of a command without the folders of this machine, if it is a path of its own."""
+    return f".../{Path(word).name}" if Path(word).is_absolute() else word
 
 
 def commit() -> str:
