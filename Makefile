@@ -14,7 +14,7 @@ PROTOC := .venv/protoc
 PROTOC_PACKAGE := grpcio-tools==1.71.2
 GENERATED := build/protos
 
-.PHONY: help venv demo test lint protos clean
+.PHONY: help venv demo test lint bench figures protos clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,12 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure everything (days, on two cores); SUITE=... for some, MINUTES=... for a while
+	OMP_NUM_THREADS=1 $(BIN)/fedbits bench $(SUITE) $(if $(MINUTES),--minutes $(MINUTES))
+
+figures: $(STAMP)  ## draw the figures from what was measured
+	$(BIN)/fedbits bench --figures
 
 protos: $(PROTOC)/installed  ## regenerate fedbits/wire/ from protos/
 	rm -rf $(GENERATED) && mkdir -p $(GENERATED)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedbits import __version__
-from fedbits.cli import data, decode, distill, evaluate, inspect, labels, recipe, recode, show, sweep
+from fedbits.cli import bench, data, decode, distill, evaluate, inspect, labels, recipe, recode, show, sweep
 from fedbits.cli.common import OneSentenceGroup
 from fedbits.errors import ConfigError
 from fedbits.memory import keep_freed_memory
@@ -58,7 +58,7 @@ def _add_broken(target: typer.Typer, name: str, error: ImportError) -> None:
         raise ConfigError(f"'fedbits {name}' is not available here ({reason}): install what it needs")
 
 
-for command in (distill, inspect, show, decode, recode, evaluate, labels, recipe, sweep, data):
+for command in (distill, inspect, show, decode, recode, evaluate, labels, recipe, sweep, data, bench):
     command.register(app)
 
 
