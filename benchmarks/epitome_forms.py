@@ -48,7 +48,8 @@ class Bench:
 
     def measure(self, name: str, recipe: Recipe, budget: Budget | None, seed: int) -> dict[str, Any]:
         """Distil, encode, train a fresh network; from the folder if that was done before."""
-        stem = f"{self.args.mode}-{self.args.data}-{name}-{recipe.steps}-{seed}"
+        length = f"{recipe.steps}-{self.args.evaluation_steps or 'all'}"
+        stem = f"{self.args.mode}-{self.args.data}-{name}-{length}-{seed}"
         path = self.args.folder / f"{stem}.json"
         if path.exists():
             return json.loads(path.read_text())
@@ -59,7 +60,7 @@ class Bench:
             judged = evaluate.evaluate(
                 made,
                 self.judge,
-                evaluate.protocol(args.protocol),
+                evaluate.protocol(args.protocol, steps=args.evaluation_steps),
                 repeats=args.repeats,
                 seed=seed,
                 device=where,
@@ -109,8 +110,10 @@ def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
     forms |= {f"R {blocks}": replace(base, blocks=blocks) for blocks in (0, 2)}
     forms |= {f"{bits} bits": replace(base, bits=bits) for bits in (2, 4)}
     side = base.patch
-    smaller = ((-(-side // cut), cut * base.nonzeros) for cut in (2, 4))
-    forms |= {f"patch {patch}, k {k}": replace(base, patch=patch, nonzeros=k) for patch, k in smaller}
+    others = [(-(-side // cut), cut * base.nonzeros) for cut in (2, 4)]
+    if 2 * side <= min(train.spec.grid_shape[1:]):
+        others.append((2 * side, base.nonzeros))
+    forms |= {f"patch {patch}, k {k}": replace(base, patch=patch, nonzeros=k) for patch, k in others}
     return {
         name: _summary(bench, name, replace(recipe, epitome=form), budget) for name, form in forms.items()
     }
@@ -134,6 +137,7 @@ def main() -> None:
     parser.add_argument("--budget", default="1KiB/class", help="of the ablation")
     parser.add_argument("--protocol", default="laptop")
     parser.add_argument("--steps", type=int, help="of distillation, instead of the recipe's")
+    parser.add_argument("--evaluation-steps", type=int, help="of networks, instead of the protocol's")
     parser.add_argument("--seeds", default="0", help="of sets and networks, by commas")
     parser.add_argument("--repeats", type=int, default=1, help="networks for each set")
     parser.add_argument("--device", default="auto")
