@@ -181,9 +181,11 @@ def test_selected_and_joined_keep_what_is_sent() -> None:
 
 
 def test_parts_have_learning_rates_of_their_own() -> None:
-    mine = stored(tokens_rate=0.5, codes_rate=2.0, network_rate=0.0)
-    groups = mine.param_groups(0.1)
-    assert [group["lr"] for group in groups] == [0.2, 0.05, 0.0]
+    """Codes that were fitted move in steps of a coefficient, since these may be of any size."""
+    for start, unit in (("random", 1.0), ("fit", None)):
+        mine = stored(tokens_rate=0.5, codes_rate=2.0, network_rate=0.0, start=start)
+        groups = mine.param_groups(0.1)
+        assert [group["lr"] for group in groups] == [0.2 * (unit or mine.step()), 0.05, 0.0]
     assert sum(len(list(group["params"])) for group in groups) == len(list(mine.parameters()))
 
 

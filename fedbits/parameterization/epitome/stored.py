@@ -165,6 +165,10 @@ class EpitomeParameterization(Parameterization):
         self._steps = tuple(max(min(now, fit), wide) for now, fit, wide in choices)
         self._fractions = self._suited_fractions()
 
+    def step(self) -> float:
+        """That of a coefficient; of several heads the geometric mean."""
+        return 2.0 ** -(sum(self._steps) / len(self._steps))
+
     def settle(self) -> None:
         """Mask for good; the steps are those that the last training step saw."""
         with torch.no_grad():
@@ -269,8 +273,9 @@ class EpitomeParameterization(Parameterization):
 
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         config = self.config
+        scale = self.step() if config.start == "fit" else 1.0
         return [
-            {"params": [self.codes], "lr": learning_rate * config.codes_rate},
+            {"params": [self.codes], "lr": learning_rate * config.codes_rate * scale},
             {"params": [self.tokens], "lr": learning_rate * config.tokens_rate},
             {"params": list(self.network.parameters()), "lr": learning_rate * config.network_rate},
         ]
