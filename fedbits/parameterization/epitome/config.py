@@ -34,7 +34,7 @@ class EpitomeConfig:
             published.
         fit_steps: of the former.
         tokens_rate, codes_rate, network_rate: learning rates as multiples of the recipe's, that of codes
-            which were fitted in steps of a coefficient. Held-out accuracy at 10 KiB was best at these.
+            which were fitted in steps of a coefficient.
     """
 
     tokens: int = 32
@@ -48,9 +48,9 @@ class EpitomeConfig:
     sparsify: Sparsify = "loop"
     start: EpitomeStart = "fit"
     fit_steps: int = 400
-    tokens_rate: float = 1.0
-    codes_rate: float = 3.0
-    network_rate: float = 1.0
+    tokens_rate: float = 0.1
+    codes_rate: float = 1.0
+    network_rate: float = 0.1
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range or does not fit another."""
