@@ -29,9 +29,6 @@ _SMALLEST_PATCH = 4  # of a cut sample: a smaller one saves next to nothing besi
 _TOKEN_BYTES, _PATCH_BYTES, _PATCH_BYTES_LEAST, _LARGE_PATCH = 0.5, 0.5, 0.28, 196
 _COEFFICIENT_BYTES = 0.5  # that a coefficient and its place take at least
 _SAMPLES_PER_TOKEN = 8  # where no budget says how large a dictionary may be
-# Learning rates where Adam makes the steps of all parts alike. Held out, 10 KiB: 83.9 %; with codes at 1 it
-# was 83.6; with codes that hardly moved 82.6, and 1.8 points less with tokens and network at 0.1, too.
-_TOKENS_RATE, _CODES_RATE, _NETWORK_RATE = 1.0, 3.0, 1.0
 
 
 def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:
@@ -48,11 +45,8 @@ def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> 
     if recipe.epitome is not None:
         _check_patch(recipe.epitome, candidates.data.spec)
     plan = _planned(candidates, recipe, budget)
-    if recipe.epitome is not None or recipe.optimizer.name != "adam":
-        return plan
     assert isinstance(plan.config, EpitomeConfig)
-    rated = replace(plan.config, tokens_rate=_TOKENS_RATE, codes_rate=_CODES_RATE, network_rate=_NETWORK_RATE)
-    return replace(plan, config=rated)
+    return replace(plan, config=plan.config.rated(recipe.optimizer.name))
 
 
 def _planned(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def settings(plan: Plan) -> EpitomeConfig:
 
 def test_settings_of_ones_own_are_kept_and_their_smallest_budget_is_named() -> None:
     recipe = replace(REAL, epitome=SMALL)
-    assert chosen(GRID, 500, recipe).config == SMALL
+    assert chosen(GRID, 500, recipe).config == SMALL.rated(recipe.optimizer.name)
     with pytest.raises(BudgetError, match="the smallest that would do is") as refused:
         distill(GRID, recipe, Budget(200))
     smallest = int(re.findall(r"is (\d+) bytes", str(refused.value))[0])
@@ -55,6 +56,18 @@ def test_settings_of_ones_own_are_kept_and_their_smallest_budget_is_named() -> N
         BudgetError, match=r"4 samples do not fit .*fewer samples \(--ipc\) or an \[epitome\]"
     ):
         distill(GRID, given, Budget(200))
+
+
+@pytest.mark.parametrize(("optimizer", "rates"), [("adam", (1.0, 0.5, 1.0)), ("sgd", (0.1, 0.5, 0.1))])
+@pytest.mark.parametrize("own", [True, False])
+def test_learning_rates_suit_the_optimizer_where_none_are_given(
+    optimizer: Literal["adam", "sgd"], rates: tuple[float, ...], own: bool
+) -> None:
+    optimised = replace(REAL, optimizer=replace(REAL.optimizer, name=optimizer))
+    epitome = replace(SMALL, codes_rate=0.5) if own else None
+    found = settings(chosen(GRID, 500, replace(optimised, epitome=epitome)))
+    expected = rates if own else (rates[0], 3.0 if optimizer == "adam" else 1.0, rates[2])
+    assert (found.tokens_rate, found.codes_rate, found.network_rate) == expected == found.rates()
 
 
 def test_more_bytes_buy_richer_settings_or_more_samples() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from fedbits.data.spec import DataSpec
@@ -34,7 +34,8 @@ class EpitomeConfig:
             published.
         fit_steps: of the former.
         tokens_rate, codes_rate, network_rate: learning rates as multiples of the recipe's, that of codes
-            which were fitted in steps of a coefficient.
+            which were fitted in steps of a coefficient; what suits the optimizer where left out
+            (:meth:`rates`).
     """
 
     tokens: int = 32
@@ -48,9 +49,9 @@ class EpitomeConfig:
     sparsify: Sparsify = "loop"
     start: EpitomeStart = "fit"
     fit_steps: int = 400
-    tokens_rate: float = 0.1
-    codes_rate: float = 1.0
-    network_rate: float = 0.1
+    tokens_rate: float | None = None
+    codes_rate: float | None = None
+    network_rate: float | None = None
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range or does not fit another."""
@@ -78,8 +79,26 @@ class EpitomeConfig:
                 expected = " or ".join(choices)
                 raise ConfigError(f"{name} of the epitome is {getattr(self, name)!r}: expected {expected}")
         for name in ("tokens_rate", "codes_rate", "network_rate"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} of the epitome is {getattr(self, name)}: expected 0 or more")
+            rate = getattr(self, name)
+            if rate is not None and not 0 <= rate < float("inf"):
+                raise ConfigError(f"{name} of the epitome is {rate}: expected 0 or more")
+
+    def rates(self, optimizer: str = "sgd") -> tuple[float, float, float]:
+        """Learning rates of tokens, codes and network: those given, and what suits ``optimizer``.
+
+        Adam's steps of all parts are alike, and none diverge as they would where steps follow gradients.
+        Held out, 10 KiB of Fashion-MNIST: 83.9 %; with codes at 1, 83.6; with codes that hardly moved 82.6,
+        and 1.8 points less with slow tokens, too.
+        """
+        suited = (1.0, 3.0, 1.0) if optimizer == "adam" else (0.1, 1.0, 0.1)
+        given = (self.tokens_rate, self.codes_rate, self.network_rate)
+        tokens, codes, network = (b if a is None else a for a, b in zip(given, suited, strict=True))
+        return tokens, codes, network
+
+    def rated(self, optimizer: str) -> EpitomeConfig:
+        """With the :meth:`rates` of ``optimizer`` where none are given."""
+        tokens, codes, network = self.rates(optimizer)
+        return replace(self, tokens_rate=tokens, codes_rate=codes, network_rate=network)
 
     def form(self, spec: DataSpec) -> Form:
         """The sizes of all parts for samples of ``spec``."""

@@ -272,12 +272,12 @@ class EpitomeParameterization(Parameterization):
         return self.with_codes(torch.cat([self._sent(), added])[order])
 
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        config = self.config
-        scale = self.step() if config.start == "fit" else 1.0
+        tokens, codes, network = (learning_rate * rate for rate in self.config.rates())
+        scale = self.step() if self.config.start == "fit" else 1.0
         return [
-            {"params": [self.codes], "lr": learning_rate * config.codes_rate * scale},
-            {"params": [self.tokens], "lr": learning_rate * config.tokens_rate},
-            {"params": list(self.network.parameters()), "lr": learning_rate * config.network_rate},
+            {"params": [self.codes], "lr": codes * scale},
+            {"params": [self.tokens], "lr": tokens},
+            {"params": list(self.network.parameters()), "lr": network},
         ]
 
     def allocation(self) -> Tensor:
