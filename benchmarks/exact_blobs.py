@@ -27,7 +27,7 @@ from fedbits.distilled_set import DistilledSet
 from fedbits.parameterization import PixelParameterization, pixel
 from fedbits.parameterization.pixel import PixelConfig, stored_shape
 from fedbits.quantization import QuantizerConfig
-from fedbits.quantization.base import QuantizerName, Scope
+from fedbits.quantization.base import Scope
 
 # Shapes of described tasks: grey, colour, several channels, odd sides, a single row, and flat ones.
 SHAPES = (
@@ -90,7 +90,7 @@ def _draw(
 
 def _storage(stream: np.random.Generator, config: PixelConfig, spec: DataSpec) -> PixelConfig:
     """The same, perhaps with levels of another spacing, a grid for all channels, or of coefficients."""
-    spacing: QuantizerName = "apot" if stream.random() < _OTHERWISE else "uniform"
+    spacing: str = "apot" if stream.random() < _OTHERWISE else "uniform"
     scope: Scope = "tensor" if stream.random() < _OTHERWISE else "channel"
     quantizer = QuantizerConfig(spacing, scope, standardised=False)
     dct = spec.is_grid and stream.random() < _OTHERWISE

@@ -24,6 +24,7 @@ from fedbits import recipes
 from fedbits.errors import ConfigError, unknown
 from fedbits.matching import OBJECTIVES
 from fedbits.parameterization import EpitomeConfig
+from fedbits.plan import STORAGES
 from fedbits.recipe import Recipe
 
 NONE = "none"
@@ -134,7 +135,7 @@ def tree(recipe: Recipe, nulls: bool = False) -> dict[str, Any]:
 
 
 def _tree(value: Any, usual: Any, nulls: bool) -> dict[str, Any]:
-    table: dict[str, Any] = {KIND: _KINDS[type(value)]} if type(value) in _KINDS else {}
+    table: dict[str, Any] = {KIND: _kinds()[type(value)]} if type(value) in _kinds() else {}
     before = _values(type(value), usual)
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
@@ -172,6 +173,8 @@ def loads(text: str, name: str = "recipe") -> Recipe:
         start = recipes.get(base)
     table = {"name": name, **table}
     recipe = _read_table(Recipe, table, "", start)
+    if recipe.storage not in (storages := [*STORAGES, "none"]):
+        raise ConfigError(unknown("storage", recipe.storage, storages))
     if not 0 < len(recipe.name) <= _LONGEST_NAME or not recipe.name.isprintable():
         raise _wrong("name", recipe.name, f"1 to {_LONGEST_NAME} printable characters")
     return recipe
@@ -185,7 +188,7 @@ def _read_table(kind: type, table: Mapping[str, Any], where: str, start: Any) ->
     for key, value in table.items():
         place = f"{where}.{key}" if where else key
         if key not in names:
-            extra = (BASE,) if kind is Recipe else (KIND,) if kind in _KINDS else ()
+            extra = (BASE,) if kind is Recipe else (KIND,) if kind in _kinds() else ()
             raise ConfigError(unknown("key", key, [*names, *extra], place))
         given[key] = _read(hints[key], value, place, before.get(key))
     for name in _NEEDED.get(kind, ()) if start is None else ():
@@ -218,7 +221,7 @@ def _read(hint: Any, value: Any, where: str, start: Any) -> Any:
 
 
 def _read_kind(tables: tuple[type, ...], table: dict[str, Any], where: str, start: Any) -> Any:
-    named = {_KINDS[one]: one for one in tables if one in _KINDS}
+    named = {kind: one for one, kind in _kinds().items() if one in tables}
     chosen = type(start) if start is not None else tables[0]
     if named and KIND in table:
         table = dict(table)
@@ -257,7 +260,12 @@ def _read_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ..
 
 # --------------------------------------------------------------------------------------- types and sentences
 
-_KINDS: dict[type, str] = {settings: kind for kind, (settings, _) in OBJECTIVES.items()}
+
+def _kinds() -> dict[type, str]:
+    """The name of each objective, by its settings."""
+    return {settings: kind for kind, (settings, _) in OBJECTIVES.items()}
+
+
 _NAMES: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "values true or false"),
     int: ("an integer", "integers"),
@@ -280,7 +288,7 @@ class _Types:
         classes = tuple(one for one in members if isinstance(one, type) and get_origin(one) is None)
         tables: list[type] = [one for one in classes if dataclasses.is_dataclass(one)]
         if classes:
-            tables += [one for one in _KINDS if one not in tables and issubclass(one, classes)]
+            tables += [one for one in _kinds() if one not in tables and issubclass(one, classes)]
         plain = tuple(one for one in members if one not in tables and one is not NoneType)
         return cls(tuple(tables), plain, NoneType in members)
 

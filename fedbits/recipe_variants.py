@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fedbits import recipes
-from fedbits.errors import ConfigError, unknown
-from fedbits.quantization import QUANTIZERS
+from fedbits.errors import ConfigError
 from fedbits.recipe import Recipe
 
 ALONE = "network"  # the recipe of a network and no samples
@@ -20,13 +19,12 @@ def requantized(recipe: Recipe, name: str | None) -> Recipe:
     """
     if name is None:
         return recipe
-    if name not in QUANTIZERS:
-        raise ConfigError(unknown("quantizer", name, QUANTIZERS))
+    quantizer = replace(recipe.quantizer, name=name)
     if recipe.storage != "pixel":
         raise ConfigError(
             f"quantizer is {name!r}: it shapes pixels, but the storage is {recipe.storage!r}; leave it out"
         )
-    return replace(recipe, quantizer=replace(recipe.quantizer, name=name))  # type: ignore[arg-type]
+    return replace(recipe, quantizer=quantizer)
 
 
 def shared(recipe: Recipe, share: float | None) -> Recipe:

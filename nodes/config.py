@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fedbits.budget import Budget
 from fedbits.errors import ConfigError, unknown
-from nodes.roles import BASE_STATION, CL_LEARNER, EDGE_NODE, check_name
+from nodes.roles import CL_LEARNER, EDGE_NODE, check_name
 
 if TYPE_CHECKING:
     from fedbits.recipe import Recipe
@@ -30,7 +30,6 @@ _PLACES = ("data", "data-root", "exchange", "out", "name")
 # What has no effect on a role, and must be left as it is.
 _OF_MEMORIES = ("memory", "policy", "class_order")
 _OF_SETS = ("budget", "share", "pooled", "exchange", "join")
-_IDLE = {EDGE_NODE: _OF_MEMORIES, BASE_STATION: _OF_MEMORIES, CL_LEARNER: _OF_SETS}
 MAX_NODES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _GROUPS = {"overrides": "recipe.", "protocol_overrides": "protocol."}  # mappings are flattened under a prefix
@@ -41,7 +40,7 @@ class RunConfig:
     """One federated run.
 
     Attributes:
-        role: one of :data:`nodes.roles.NAMES`.
+        role: one of :data:`nodes.roles.ROLES`.
         data, data_root, download: the data set, as ``fedbits.data.load`` takes it.
         nodes: number of nodes, 1 .. 10,000.
         partition: how the training data is spread: ``iid``, ``dirichlet:ALPHA``, ``classes:K`` or ``site``.
@@ -145,7 +144,7 @@ class RunConfig:
             raise ConfigError(
                 f"yardstick {self.yardstick!r} has no networks of the role {self.role!r}: take fedavg or none"
             )
-        for name in _IDLE[self.role]:
+        for name in self._idle:
             if (value := getattr(self, name)) != self.__dataclass_fields__[name].default:
                 raise ConfigError(
                     f"{name.replace('_', '-')} {value!r} has no effect on the role {self.role!r}: "
@@ -180,9 +179,14 @@ class RunConfig:
         """``data_root`` as ``fedbits.data.load`` takes it."""
         return Path(self.data_root) if self.data_root else None
 
+    @property
+    def _idle(self) -> tuple[str, ...]:
+        """Fields without effect on the role."""
+        return _OF_SETS if self.role == CL_LEARNER else _OF_MEMORIES
+
     def settings(self) -> dict[str, Scalar]:
         """What the run does, for people: no places, nothing that has no effect on the role."""
-        hidden = {*_PLACES, *(name.replace("_", "-") for name in _IDLE[self.role])}
+        hidden = {*_PLACES, *(name.replace("_", "-") for name in self._idle)}
         return {key: value for key, value in self.to_flat().items() if key not in hidden}
 
     def to_flat(self) -> dict[str, Scalar]:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Work = Callable[[RecordDict, Node], RecordDict]
 
 EDGE_NODE, BASE_STATION, CL_LEARNER = "edge_node", "base_station", "cl_learner"
-_MODULES = {
+# The module of each, whose constant ROLE it is.
+ROLES: dict[str, str] = {
     EDGE_NODE: "nodes.edge_node",  # distils its data and sends the set
     BASE_STATION: "nodes.base_station",  # the same with beam measurements of its own cell
     CL_LEARNER: "nodes.continual.role",  # learns class after class; sends what is new in its memory
 }
-NAMES: tuple[str, ...] = tuple(_MODULES)
 
 
 class Role(Protocol):
@@ -72,11 +72,11 @@ def get(name: str) -> Role:
         ConfigError: there is none.
     """
     check_name(name)
-    role: Role = import_module(_MODULES[name]).ROLE
+    role: Role = import_module(ROLES[name]).ROLE
     return role
 
 
 def check_name(name: str) -> None:
     """Raise :class:`ConfigError` unless there is a role ``name``."""
-    if name not in _MODULES:
-        raise ConfigError(f"unknown role {name!r}: expected {' or '.join(NAMES)}")
+    if name not in ROLES:
+        raise ConfigError(f"unknown role {name!r}: expected {' or '.join(ROLES)}")

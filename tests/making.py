@@ -97,6 +97,8 @@ def _tiny(objective: ObjectiveConfig) -> ObjectiveConfig:
         case TrajectoryConfig():
             experts = ExpertConfig(experts=2, epochs=3, batch=8, width=4)
             return TrajectoryConfig(experts, synthetic_steps=2, expert_epochs=1)
+        case _:
+            return objective
 
 
 def make_set(

@@ -155,6 +155,7 @@ def test_epitomes_are_planned_or_complete():
             'base = "speed"\n[epitome]\ntokens = 8',
             "epitome lacks the key 'width': it needs tokens, width, nonz",
         ),
+        ('storage = "pixels"', "unknown storage 'pixels'"),
         (
             "[epitome]\ntokens = 8\nwidth = 4\nnonzeros = 2\npatch = 4",
             "storage is 'pixel': expected 'epitome'",

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from fedbits.data.spec import DataSpec
-from fedbits.matching.base import Objective, Setting, Synthetic
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic
 from fedbits.matching.bilevel import BilevelConfig, BilevelMatching
 from fedbits.matching.distribution import DistributionConfig, DistributionMatching
 from fedbits.matching.gradient import GradientConfig, GradientMatching
@@ -37,18 +37,14 @@ __all__ = [
     "suited",
 ]
 
-ObjectiveConfig = (
-    DistributionConfig | GradientConfig | TrajectoryConfig | BilevelConfig | RegressionConfig | RecoveryConfig
-)
-
 # By the name that recipes give them: the settings, and what is made of them.
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], Callable[[Any, Setting], Objective]]] = {
-    "bilevel": (BilevelConfig, BilevelMatching),
     "distribution": (DistributionConfig, DistributionMatching),
     "gradient": (GradientConfig, GradientMatching),
-    "recovery": (RecoveryConfig, Recovery),
-    "regression": (RegressionConfig, RegressionMatching),
     "trajectory": (TrajectoryConfig, TrajectoryMatching),
+    "bilevel": (BilevelConfig, BilevelMatching),
+    "regression": (RegressionConfig, RegressionMatching),
+    "recovery": (RecoveryConfig, Recovery),
 }
 
 

@@ -42,6 +42,11 @@ class Setting:
     teacher: nn.Module | None = None
 
 
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Settings of an objective; each has a class of its own."""
+
+
 class Objective(ABC):
     """A differentiable loss of synthetic samples against real ones, however they are stored."""
 

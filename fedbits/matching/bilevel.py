@@ -22,7 +22,7 @@ from fedbits.acceleration import Acceleration, in_chunks
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.base import Objective, Setting, Synthetic, with_gradient
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic, with_gradient
 from fedbits.matching.class_batches import class_batches
 from fedbits.matching.functional import FlatNetwork
 from fedbits.matching.implicit import Curvature, Solution, conjugate_gradients, neumann
@@ -36,7 +36,7 @@ _TEACHER = PoolConfig(networks=1, stages=(200,))
 
 
 @dataclass(frozen=True)
-class BilevelConfig:
+class BilevelConfig(ObjectiveConfig):
     """Settings of bi-level distillation.
 
     Attributes:

@@ -18,7 +18,7 @@ from fedbits.acceleration import Acceleration, choose, in_chunks
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.base import Objective, Setting, Synthetic
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic
 from fedbits.matching.class_batches import class_batches
 from fedbits.matching.class_means import class_means
 from fedbits.matching.pool import ExtractorPool, PoolConfig
@@ -30,7 +30,7 @@ Statistic = Literal["mean", "characteristic"]
 
 
 @dataclass(frozen=True)
-class DistributionConfig:
+class DistributionConfig(ObjectiveConfig):
     """Settings of distribution matching.
 
     Attributes:

@@ -21,7 +21,7 @@ from fedbits.acceleration import Acceleration, choose
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.base import Objective, Setting, Synthetic, with_gradient
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic, with_gradient
 from fedbits.matching.class_batches import class_batches
 from fedbits.matching.class_gradients import ClassGradients, Gradients, Members, distance, members
 from fedbits.progress import Progress
@@ -32,7 +32,7 @@ _ON_A_GPU = 2.5e8  # bytes of the largest tensor of one chunk of classes; some t
 
 
 @dataclass(frozen=True)
-class GradientConfig:
+class GradientConfig(ObjectiveConfig):
     """Settings of gradient matching.
 
     Attributes:

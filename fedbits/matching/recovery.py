@@ -20,7 +20,7 @@ from fedbits.acceleration import Acceleration
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.base import Objective, Setting, Synthetic
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic
 from fedbits.matching.pool import ExtractorPool, PoolConfig
 from fedbits.progress import Progress
 from fedbits.rng import derive_seed, torch_stream
@@ -29,7 +29,7 @@ _MEASURED, _BATCH = 4096, 256  # real samples of which statistics are taken, and
 
 
 @dataclass(frozen=True)
-class RecoveryConfig:
+class RecoveryConfig(ObjectiveConfig):
     """Settings of recovery.
 
     Attributes:

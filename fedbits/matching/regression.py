@@ -25,7 +25,7 @@ from fedbits.acceleration import Acceleration, choose, in_chunks
 from fedbits.augment import augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
-from fedbits.matching.base import Objective, Setting, Synthetic
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic
 from fedbits.matching.class_batches import class_batches
 from fedbits.matching.class_means import class_means
 from fedbits.matching.students import Students, StudentsConfig
@@ -36,7 +36,7 @@ _LEAST_SPREAD = 1e-6  # of features that are all alike
 
 
 @dataclass(frozen=True)
-class RegressionConfig:
+class RegressionConfig(ObjectiveConfig):
     """Settings of neural feature regression.
 
     Attributes:

@@ -20,7 +20,7 @@ from fedbits.augment import Draw, augment, draw
 from fedbits.data.tensors import Batch, TensorData
 from fedbits.errors import ConfigError
 from fedbits.files import cache_folder
-from fedbits.matching.base import Objective, Setting, Synthetic, with_gradient
+from fedbits.matching.base import Objective, ObjectiveConfig, Setting, Synthetic, with_gradient
 from fedbits.matching.experts import ExpertConfig, build_network, train_experts
 from fedbits.matching.functional import FlatNetwork
 from fedbits.matching.unroll import unroll
@@ -32,7 +32,7 @@ _TEACHING_BATCH = 256
 
 
 @dataclass(frozen=True)
-class TrajectoryConfig:
+class TrajectoryConfig(ObjectiveConfig):
     """Settings of trajectory matching.
 
     Attributes:

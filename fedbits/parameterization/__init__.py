@@ -1,6 +1,6 @@
 """What is stored of a synthetic set, and how samples come out of it."""
 
-from fedbits.parameterization.base import Parameterization
+from fedbits.parameterization.base import Parameterization, StorageConfig
 from fedbits.parameterization.epitome import EpitomeConfig, EpitomeParameterization
 from fedbits.parameterization.floats import FloatParameterization
 from fedbits.parameterization.latent import LatentConfig, LatentParameterization
@@ -17,4 +17,5 @@ __all__ = [
     "Parameterization",
     "PixelConfig",
     "PixelParameterization",
+    "StorageConfig",
 ]

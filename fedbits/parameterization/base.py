@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from fedbits.wire import distilled_set_pb2 as pb
 Part = tuple[
     Tensor, SymbolCoder
 ]  # the classes of consecutive samples, ascending, and the coder of their stream
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """Settings of a parameterisation; each has a class of its own."""
 
 
 class Parameterization(nn.Module, ABC):

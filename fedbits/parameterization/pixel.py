@@ -21,7 +21,7 @@ from fedbits.coding.network import EntropyNetwork
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError, CorruptError
 from fedbits.parameterization import transform as dct
-from fedbits.parameterization.base import Parameterization, Part
+from fedbits.parameterization.base import Parameterization, Part, StorageConfig
 from fedbits.parameterization.entropy import own_network
 from fedbits.parameterization.network_rate import NetworkRate
 from fedbits.parameterization.rate import EXACT_EVERY, REFRESH, ContextRate, Rate
@@ -39,7 +39,7 @@ _CHUNK = 1 << 18  # numbers of samples that are looked up or interpolated at onc
 
 
 @dataclass(frozen=True)
-class PixelConfig:
+class PixelConfig(StorageConfig):
     """How samples are stored: ``bits`` 1–8 a value, each side ``factor`` (1, 2, 4 or 8) times smaller.
 
     Attributes:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from torch import Tensor
+
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
-from fedbits.parameterization import EpitomeConfig
+from fedbits.parameterization import EpitomeConfig, EpitomeParameterization
 from fedbits.parameterization.epitome.form import MOST_PATCH
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
@@ -47,6 +49,13 @@ def plan_epitome(candidates: Candidates, recipe: Recipe, budget: int | None) -> 
     plan = _planned(candidates, recipe, budget)
     assert isinstance(plan.config, EpitomeConfig)
     return replace(plan, config=plan.config.rated(recipe.optimizer.name))
+
+
+def start_epitome(
+    samples: Tensor, labels: Tensor, spec: DataSpec, config: EpitomeConfig, seed: int
+) -> EpitomeParameterization:
+    """``samples`` as sparse codes; classes do not matter."""
+    return EpitomeParameterization.from_samples(samples, spec, config, seed)
 
 
 def _planned(candidates: Candidates, recipe: Recipe, budget: int | None) -> Plan:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from fedbits.data.spec import DataSpec
-from fedbits.parameterization import LatentConfig
+from fedbits.parameterization import LatentConfig, LatentParameterization
 from fedbits.parameterization.latent.form import MOST_FACTOR
 from fedbits.plan.base import Plan
 from fedbits.plan.candidates import Candidates
@@ -100,6 +102,13 @@ def plan_latent(candidates: Candidates, recipe: Recipe, budget: int | None) -> P
 def settings(spec: DataSpec) -> list[LatentConfig]:
     """All for samples of ``spec``, from the richest to the leanest."""
     return [one.config(spec) for one in _SETTINGS]
+
+
+def start_latents(
+    samples: Tensor, labels: Tensor, spec: DataSpec, config: LatentConfig, seed: int
+) -> LatentParameterization:
+    """``samples`` of classes ``labels`` as latents."""
+    return LatentParameterization.from_samples(samples, labels, spec, config, seed)
 
 
 def _coarsest(spec: DataSpec) -> int:

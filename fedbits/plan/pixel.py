@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from fedbits.container import encode
-from fedbits.parameterization import PixelConfig
+from fedbits.data.spec import DataSpec
+from fedbits.parameterization import (
+    FloatParameterization,
+    Parameterization,
+    PixelConfig,
+    PixelParameterization,
+)
 from fedbits.plan.base import Plan, start
 from fedbits.plan.candidates import Candidates
 from fedbits.plan.within import largest_within
@@ -54,6 +62,15 @@ def plan_pixels(candidates: Candidates, recipe: Recipe, budget: int | None) -> P
     if smallest > budget:
         raise candidates.too_small(budget, smallest)
     return _largest(candidates, recipe, leanest, candidates.classes, limit)
+
+
+def start_pixels(
+    samples: Tensor, labels: Tensor, spec: DataSpec, config: PixelConfig, seed: int
+) -> Parameterization:
+    """``samples`` as quantised values, or as float32 numbers; neither classes nor chance matter."""
+    if config.bits == FLOAT_BITS:
+        return FloatParameterization(spec, samples)
+    return PixelParameterization.from_samples(samples, spec, config)
 
 
 def _hopeless(candidates: Candidates, recipe: Recipe, config: PixelConfig, total: int, limit: int) -> bool:

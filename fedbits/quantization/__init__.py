@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from fedbits.errors import ConfigError, unknown
 from fedbits.quantization.apot import ApotQuantizer
 from fedbits.quantization.base import (
+    QUANTIZERS,
     FixedQuantizer,
     Moment,
     Quantizer,
@@ -39,8 +37,7 @@ __all__ = [
     "round_straight_through",
 ]
 
-# Each is fitted to samples ``[n, channels, ...]`` as they will be stored.
-QUANTIZERS: dict[str, Callable[[int, Tensor, QuantizerConfig], Quantizer]] = {
+QUANTIZERS |= {
     "uniform": UniformQuantizer.covering,
     "fsq": FsqQuantizer.covering,
     "ddq": DdqQuantizer.covering,
@@ -51,13 +48,7 @@ _WITHOUT_WARM_UP = ("fsq", "post")  # values are companded from the start, or ne
 
 
 def build(config: QuantizerConfig, bits: int, samples: Tensor) -> Quantizer:
-    """The quantiser that ``config`` describes, at ``bits`` 1–8.
-
-    Raises:
-        ConfigError: no quantiser of that name.
-    """
-    if config.name not in QUANTIZERS:
-        raise ConfigError(unknown("quantizer", config.name, QUANTIZERS))
+    """The quantiser that ``config`` describes, at ``bits`` 1–8."""
     if not config.warmup or config.name in _WITHOUT_WARM_UP:
         return QUANTIZERS[config.name](bits, samples, config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from fedbits.errors import ConfigError, unknown
 from fedbits.quantization.grid import Grid, half
 
-QuantizerName = Literal["uniform", "fsq", "ddq", "apot", "post"]
 Scope = Literal["channel", "tensor"]
 Start = Literal["range", "least_squares"]
 
@@ -22,8 +22,9 @@ class QuantizerConfig:
     """How values become symbols.
 
     Attributes:
-        name: ``uniform`` (straight-through), ``fsq`` (companded, half noise and half hard rounding), ``ddq``
-            (soft cells), ``apot`` (additive powers of two), ``post`` (not in the loop, only afterwards).
+        name: in :data:`QUANTIZERS`. ``uniform`` (straight-through), ``fsq`` (companded, half noise and half
+            hard rounding), ``ddq`` (soft cells), ``apot`` (additive powers of two), ``post`` (not in the
+            loop, only afterwards).
         scope: one grid for each ``channel``, or one for the whole ``tensor``.
         tail: share of the values at each end that a range leaves out (``apot``: of magnitudes).
         standardised: of ``apot``: levels follow each channel's mean and deviation (not for tabular data).
@@ -35,7 +36,7 @@ class QuantizerConfig:
             laid anew over what has become of them. (``fsq`` and ``post`` have none.)
     """
 
-    name: QuantizerName = "uniform"
+    name: str = "uniform"
     scope: Scope = "channel"
     tail: float = 0.001
     standardised: bool = True
@@ -46,8 +47,8 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a name is unknown or a value out of range."""
-        if self.name not in get_args(QuantizerName):
-            raise ConfigError(unknown("quantizer", self.name, get_args(QuantizerName)))
+        if self.name not in QUANTIZERS:
+            raise ConfigError(unknown("quantizer", self.name, QUANTIZERS))
         if self.scope not in get_args(Scope):
             scopes = " or ".join(get_args(Scope))
             raise ConfigError(f"scope of the quantizer is {self.scope!r}: expected {scopes}")
@@ -170,3 +171,7 @@ class FixedQuantizer(Quantizer):
 
     def symbols(self, values: Tensor) -> Tensor:
         return self._grid.symbols(values)
+
+
+# By the name that recipes give them; each is fitted to samples ``[n, channels, ...]`` as they will be stored.
+QUANTIZERS: dict[str, Callable[[int, Tensor, QuantizerConfig], Quantizer]] = {}

@@ -30,7 +30,7 @@ class NodeSettings:
         data, data_root, download: its data set, as ``fedbits.data.load`` takes it.
         partition_id, partitions: it owns this part (0 ..) of so many; all of the data set when None.
         partition, partition_seed: how the data set is cut, where the node owns a part of it.
-        role: what it is among the nodes, one of :data:`nodes.roles.NAMES`, whatever the run's role is.
+        role: what it is among the nodes, one of :data:`nodes.roles.ROLES`, whatever the run's role is.
         port: on this host alone, for the processes that run the apps; 0 takes a free one.
     """
 

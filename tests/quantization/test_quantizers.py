@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import get_args
 
 import pytest
 import torch
@@ -23,7 +22,6 @@ from fedbits.quantization import (
     build,
 )
 from fedbits.quantization.banded import BandedQuantizer
-from fedbits.quantization.base import QuantizerName
 
 names = st.sampled_from(sorted(QUANTIZERS))
 scopes = st.sampled_from(["channel", "tensor"])
@@ -219,10 +217,9 @@ def test_values_far_out_receive_what_leads_them_back(
 
 
 def test_names() -> None:
-    assert set(QUANTIZERS) == set(get_args(QuantizerName))
     expected = r"'unifrom' \(did you mean 'uniform'\?\): expected one of uniform, fsq, ddq, apot, post"
     with pytest.raises(ConfigError, match=expected):
-        QuantizerConfig("unifrom")  # type: ignore[arg-type]
+        QuantizerConfig("unifrom")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
+from fedbits.parameterization.base import StorageConfig
 from fedbits.parameterization.epitome.form import MOST_BLOCKS, MOST_PATCH, MOST_TOKENS, MOST_WIDTH, Form
 
 Sparsify = Literal["loop", "end"]
@@ -16,7 +17,7 @@ _COORDINATES = 1.5  # float32 numbers that a non-zero coefficient and its two 8-
 
 
 @dataclass(frozen=True)
-class EpitomeConfig:
+class EpitomeConfig(StorageConfig):
     """Epitomic tokens, sparse codes and a recurrent network, in the terms of SPEED (section 2.1).
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from fedbits.data.spec import DataSpec
 from fedbits.errors import ConfigError
+from fedbits.parameterization.base import StorageConfig
 from fedbits.parameterization.latent.form import (
     MOST_CONVOLUTIONS,
     MOST_ENTROPY_HIDDEN,
@@ -26,7 +27,7 @@ CONTEXTS = (8, 12, 24)
 
 
 @dataclass(frozen=True)
-class LatentConfig:
+class LatentConfig(StorageConfig):
     """Latent grids, the network that makes samples of them, and the one that predicts them.
 
     Attributes:
