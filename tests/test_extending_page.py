@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from examples import SECTIONS, run
 from making import make_data, tiny_recipe
+from worked_examples import SECTIONS, run
 
 from fedbits import recipe_toml
 from fedbits.budget import Budget

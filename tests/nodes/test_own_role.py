@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from examples import run
 from fake_nodes import context_of, small_config
 from flwr.app import Message
+from worked_examples import run
 
 from fedbits.container import decode
 from nodes.client_app import make_client_app
