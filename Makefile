@@ -14,7 +14,7 @@ PROTOC := .venv/protoc
 PROTOC_PACKAGE := grpcio-tools==1.71.2
 GENERATED := build/protos
 
-.PHONY: help venv demo test lint bench figures protos clean
+.PHONY: help venv demo test lint bench figures api protos clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,13 @@ bench: $(STAMP)  ## measure everything (days, on two cores); SUITE=... for some,
 
 figures: $(STAMP)  ## draw the figures from what was measured
 	$(BIN)/fedbits bench --figures
+
+api: $(STAMP)  ## the reference of all modules, from their docstrings, into build/api/html
+	@$(BIN)/python $(PIP) install --quiet --editable '.[docs]'
+	rm -rf build/api && mkdir -p build/api && cp docs/api/* build/api
+	for package in fedbits nodes scenarios; do \
+	  $(BIN)/python -m sphinx.ext.apidoc -q --separate --module-first --no-toc -o build/api/pages $$package fedbits/wire; done
+	$(BIN)/python -m sphinx -q -b html build/api build/api/html
 
 protos: $(PROTOC)/installed  ## regenerate fedbits/wire/ from protos/
 	rm -rf $(GENERATED) && mkdir -p $(GENERATED)

@@ -74,7 +74,7 @@ def uniform_prior(levels: int) -> NDArray[np.int64]:
 
 
 def residual_prior(levels: int) -> NDArray[np.int64]:
-    """Small residuals modulo ``levels`` likelier than large ones, falling off as 1 / (2 + |r|)²."""
+    """Small residuals modulo ``levels`` likelier than large ones, falling off as ``1 / (2 + |r|)²``."""
     residual = np.arange(levels)
     weight = SCALE // (2 + np.minimum(residual, levels - residual)) ** 2
     return np.maximum(weight * SCALE // weight.sum(), 1)
