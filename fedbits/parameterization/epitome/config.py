@@ -13,6 +13,9 @@ from fedbits.parameterization.epitome.form import MOST_BLOCKS, MOST_PATCH, MOST_
 Sparsify = Literal["loop", "end"]
 EpitomeStart = Literal["fit", "random"]
 _PRECISION = (1e-4, 1.0)
+# Adam's steps are alike, whatever the gradient: held out, 1 KiB per class, codes at 0.3 have 82.3 %, at 1
+# 83.6, at 3 83.9.
+CODES_RATE, _CODES_RATES = 1.0, {"adam": 3.0}
 _COORDINATES = 1.5  # float32 numbers that a non-zero coefficient and its two 8-bit coordinates take (Eq. 7)
 
 
@@ -35,8 +38,9 @@ class EpitomeConfig(StorageConfig):
             published.
         fit_steps: of the former.
         tokens_rate, codes_rate, network_rate: learning rates as multiples of the recipe's, that of codes
-            which were fitted in steps of a coefficient; what suits the optimizer where left out
-            (:meth:`rates`).
+            which were fitted in steps of a coefficient; None stands for what suits the optimizer. Tokens and
+            network had better be slow: of many samples, a step moves the codes of some, and the samples
+            of all. Held out, 16 KiB per class: 87.1 %; with both at 1, no more than before any step, 83.6.
     """
 
     tokens: int = 32
@@ -50,9 +54,9 @@ class EpitomeConfig(StorageConfig):
     sparsify: Sparsify = "loop"
     start: EpitomeStart = "fit"
     fit_steps: int = 400
-    tokens_rate: float | None = None
+    tokens_rate: float = 0.1
     codes_rate: float | None = None
-    network_rate: float | None = None
+    network_rate: float = 0.1
 
     def __post_init__(self) -> None:
         """Raise :class:`ConfigError` where a value is out of range or does not fit another."""
@@ -84,22 +88,10 @@ class EpitomeConfig(StorageConfig):
             if rate is not None and not 0 <= rate < float("inf"):
                 raise ConfigError(f"{name} of the epitome is {rate}: expected 0 or more")
 
-    def rates(self, optimizer: str = "sgd") -> tuple[float, float, float]:
-        """Learning rates of tokens, codes and network: those given, and what suits ``optimizer``.
-
-        Adam's steps of all parts are alike, and none diverge as they would where steps follow gradients.
-        Held out, 10 KiB of Fashion-MNIST: 83.9 %; with codes at 1, 83.6; with codes that hardly moved 82.6,
-        and 1.8 points less with slow tokens, too.
-        """
-        suited = (1.0, 3.0, 1.0) if optimizer == "adam" else (0.1, 1.0, 0.1)
-        given = (self.tokens_rate, self.codes_rate, self.network_rate)
-        tokens, codes, network = (b if a is None else a for a, b in zip(given, suited, strict=True))
-        return tokens, codes, network
-
     def rated(self, optimizer: str) -> EpitomeConfig:
-        """With the :meth:`rates` of ``optimizer`` where none are given."""
-        tokens, codes, network = self.rates(optimizer)
-        return replace(self, tokens_rate=tokens, codes_rate=codes, network_rate=network)
+        """With a learning rate of codes, where none is given, that suits ``optimizer``."""
+        codes = _CODES_RATES.get(optimizer, CODES_RATE) if self.codes_rate is None else self.codes_rate
+        return replace(self, codes_rate=codes)
 
     def form(self, spec: DataSpec) -> Form:
         """The sizes of all parts for samples of ``spec``."""

@@ -16,7 +16,7 @@ from fedbits.parameterization.base import Parameterization, Part
 from fedbits.parameterization.epitome import fitting, stream
 from fedbits.parameterization.epitome.code_rate import CodeRate
 from fedbits.parameterization.epitome.codes import positions, scales, step_bits, top
-from fedbits.parameterization.epitome.config import EpitomeConfig
+from fedbits.parameterization.epitome.config import CODES_RATE, EpitomeConfig
 from fedbits.parameterization.epitome.exact import Dictionary, Synthesis
 from fedbits.parameterization.epitome.form import BLOCK_TENSORS
 from fedbits.parameterization.epitome.freenet import TOKEN_DEVIATION, initial_network, synthesise
@@ -272,12 +272,14 @@ class EpitomeParameterization(Parameterization):
         return self.with_codes(torch.cat([self._sent(), added])[order])
 
     def param_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        tokens, codes, network = (learning_rate * rate for rate in self.config.rates())
-        scale = self.step() if self.config.start == "fit" else 1.0
+        config = self.config
+        codes = CODES_RATE if config.codes_rate is None else config.codes_rate
+        if config.start == "fit":
+            codes *= self.step()
         return [
-            {"params": [self.codes], "lr": codes * scale},
-            {"params": [self.tokens], "lr": tokens},
-            {"params": list(self.network.parameters()), "lr": network},
+            {"params": [self.codes], "lr": learning_rate * codes},
+            {"params": [self.tokens], "lr": learning_rate * config.tokens_rate},
+            {"params": list(self.network.parameters()), "lr": learning_rate * config.network_rate},
         ]
 
     def allocation(self) -> Tensor:
