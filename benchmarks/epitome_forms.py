@@ -6,7 +6,8 @@
 ``published``: the paper's settings for storage of one image per class (29,872 float32 numbers by its Eq. 7),
 as good as unquantised and as it is sent, on test data. ``ablation``: at one budget, the planner's setting
 with one thing changed at a time, as in the paper's Tables 5 to 9, judged by a tenth of the training data that
-was held out. Everything is kept in ``--folder``, so a run that was stopped goes on.
+was held out. Everything is kept in ``--folder``, so a run that was stopped goes on, and runs of a few
+``--forms`` each may share one folder side by side.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def published(bench: Bench, recipe: Recipe) -> dict[str, Any]:
     }
     return {
         name: _summary(bench, name, replace(recipe, epitome=form, ipc=_PUBLISHED_IPC), None)
-        for name, form in forms.items()
+        for name, form in _wanted(bench, forms).items()
     }
 
 
@@ -115,8 +116,18 @@ def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
         others.append((2 * side, base.nonzeros))
     forms |= {f"patch {patch}, k {k}": replace(base, patch=patch, nonzeros=k) for patch, k in others}
     return {
-        name: _summary(bench, name, replace(recipe, epitome=form), budget) for name, form in forms.items()
+        name: _summary(bench, name, replace(recipe, epitome=form), budget)
+        for name, form in _wanted(bench, forms).items()
     }
+
+
+def _wanted(bench: Bench, forms: dict[str, EpitomeConfig]) -> dict[str, EpitomeConfig]:
+    """The forms that ``--forms`` names, all of them when it names none."""
+    names = [name.strip() for name in bench.args.forms.split(";") if name.strip()]
+    unknown = [name for name in names if name not in forms]
+    if unknown:
+        raise SystemExit(f"--forms has no {unknown[0]!r}; it may have {'; '.join(forms)}")
+    return {name: forms[name] for name in names} if names else forms
 
 
 def _around(value: int) -> tuple[int, int]:
@@ -135,6 +146,7 @@ def main() -> None:
     parser.add_argument("mode", choices=("published", "ablation"))
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--budget", default="1KiB/class", help="of the ablation")
+    parser.add_argument("--forms", default="", help="names of the result, by semicolons; all when left out")
     parser.add_argument("--protocol", default="laptop")
     parser.add_argument("--steps", type=int, help="of distillation, instead of the recipe's")
     parser.add_argument("--evaluation-steps", type=int, help="of networks, instead of the protocol's")
