@@ -181,18 +181,31 @@ def test_selected_and_joined_keep_what_is_sent() -> None:
 
 
 def test_parts_have_learning_rates_of_their_own() -> None:
-    """Codes that were fitted move in steps of a coefficient, since these may be of any size."""
     for start, unit in (("random", 1.0), ("fit", None)):
         mine = stored(tokens_rate=0.5, codes_rate=2.0, network_rate=0.0, start=start)
         groups = mine.param_groups(0.1)
-        assert [group["lr"] for group in groups] == [0.2 * (unit or mine.step()), 0.05, 0.0]
+        assert [group["lr"] for group in groups] == [0.2 * (unit or mine.unit()), 0.05, 0.0]
     assert sum(len(list(group["params"])) for group in groups) == len(list(mine.parameters()))
+
+
+@pytest.mark.parametrize("scale", [1, 100])
+def test_codes_move_as_far_as_they_are_large_however_fine_their_steps(scale: float) -> None:
+    """Steps are powers of two, so that rates for the same codes may differ, by less than three times."""
+    codes = stored(start="fit").codes.detach() * scale
+    units = []
+    for bits in (2, 3, 5, 8):
+        like = stored(start="fit", bits=bits)
+        alone = EpitomeParameterization(like.spec, like.config, codes, like.tokens.data, list(like.network))
+        units.append(alone.param_groups(1.0)[0]["lr"] / float(codes.abs().max()))
+    assert max(units) < 3 * min(units)
 
 
 def test_a_resumed_run_goes_on_the_same() -> None:
     def train(mine: EpitomeParameterization, steps: range) -> None:
         mine.train()
-        optimizer = torch.optim.SGD(mine.param_groups(0.05))
+        optimizer = torch.optim.SGD(
+            mine.parameters(), 0.05
+        )  # whose own state a checkpoint has, rates and all
         for step in steps:
             mine.begin(Moment(step, 40, 0))
             loss = mine().square().mean() + 1e-5 * mine.rate(labels_of(mine))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS, _MOST_SAMPLES = 1 << 14, 1 << 11  # patches, and samples, that a dictionary is fitted to
 _RATE, _CODES_RATE = 0.02, 0.1  # Adam's
-_ALONE_RATE = 0.05  # of codes alone, in steps of a coefficient: these may be large
+_ALONE_RATE = 0.05  # of codes alone, in thirds of the largest coefficient: it may be large
 _DENSE, _ROUNDED = 0.3, 0.3  # of the steps: where all of the sparsity is reached, where rounding begins
 _CODE_STEPS = 100  # to fit codes alone
 
@@ -81,7 +81,7 @@ def fitted_codes(stored: EpitomeParameterization, samples: Tensor) -> Tensor:
         have = synthesise(form, tokens, stored.seen(stored.codes), network)
         nearest = torch.cdist(wanted.flatten(1), have.flatten(1)).argmin(1)
     codes = stored.codes.detach()[nearest].clone().requires_grad_(True)
-    rate = max(_CODES_RATE, _ALONE_RATE * stored.step())
+    rate = max(_CODES_RATE, _ALONE_RATE * stored.unit())
     optimizer = torch.optim.Adam([codes], lr=rate, betas=(0.9, 0.99))
     for step in range(_CODE_STEPS):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / _CODE_STEPS)

@@ -15,7 +15,7 @@ from fedbits.errors import ConfigError, CorruptError
 from fedbits.parameterization.base import Parameterization, Part
 from fedbits.parameterization.epitome import fitting, stream
 from fedbits.parameterization.epitome.code_rate import CodeRate
-from fedbits.parameterization.epitome.codes import positions, scales, step_bits, top
+from fedbits.parameterization.epitome.codes import largest_symbol, positions, scales, step_bits, top
 from fedbits.parameterization.epitome.config import CODES_RATE, EpitomeConfig
 from fedbits.parameterization.epitome.exact import Dictionary, Synthesis
 from fedbits.parameterization.epitome.form import BLOCK_TENSORS
@@ -165,9 +165,13 @@ class EpitomeParameterization(Parameterization):
         self._steps = tuple(max(min(now, fit), wide) for now, fit, wide in choices)
         self._fractions = self._suited_fractions()
 
-    def step(self) -> float:
-        """That of a coefficient; of several heads the geometric mean."""
-        return 2.0 ** -(sum(self._steps) / len(self._steps))
+    def unit(self) -> float:
+        """How far codes had better move, however finely they are stored: a third of the largest that can be.
+
+        Of 3 bits that is a step; of several heads it is the geometric mean.
+        """
+        step = 2.0 ** -(sum(self._steps) / len(self._steps))
+        return step * largest_symbol(self.config.bits) / 3
 
     def settle(self) -> None:
         """Mask for good; the steps are those that the last training step saw."""
@@ -275,7 +279,7 @@ class EpitomeParameterization(Parameterization):
         config = self.config
         codes = CODES_RATE if config.codes_rate is None else config.codes_rate
         if config.start == "fit":
-            codes *= self.step()
+            codes *= self.unit()
         return [
             {"params": [self.codes], "lr": learning_rate * codes},
             {"params": [self.tokens], "lr": learning_rate * config.tokens_rate},
