@@ -4,16 +4,17 @@
     python benchmarks/epitome_forms.py ablation --data fashion_mnist --budget 1KiB/class
 
 ``published``: the paper's settings for storage of one image per class (29,872 float32 numbers by its Eq. 7),
-as good as unquantised and as it is sent, on test data. ``ablation``: at one budget, the planner's setting
-with one thing changed at a time, as in the paper's Tables 5 to 9, judged by a tenth of the training data that
-was held out. Everything is kept in ``--folder``, so a run that was stopped goes on, and runs of a few
-``--forms`` each may share one folder side by side.
+as good as unquantised and as it is sent, beside other recipes in as many bytes, on test data. ``ablation``:
+at one budget, the planner's setting with one thing changed at a time, as in the paper's Tables 5 to 9, judged
+by a tenth of the training data that was held out. Everything is kept in ``--folder``, so a run that was
+stopped goes on, and runs of a few ``--forms`` each may share one folder side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -35,7 +36,7 @@ from fedbits.recipe import Recipe
 from fedbits.selection import select
 
 _PUBLISHED = EpitomeConfig(tokens=16, width=32, heads=2, blocks=1, nonzeros=48, patch=4)
-_PUBLISHED_IPC = 17
+_PUBLISHED_IPC, _LEAST = 17, "3 bits"
 _FINEST = replace(_PUBLISHED, bits=8, precision=1e-3)  # float32 but for what no network can see
 
 
@@ -68,15 +69,15 @@ class Bench:
                 progress=progress,
             )
         facts = inspect(blob)
-        assert recipe.epitome is not None
         found = {
             "bytes": len(blob),
             "samples": facts["samples"],
             "ledger": facts["ledger"],
-            "float32_bytes": 4 * recipe.epitome.float32_equivalents(facts["samples"], made.spec),
             "accuracies": list(judged.accuracies),
             "commit": record.commit(),
         }
+        if recipe.epitome is not None:
+            found["float32_bytes"] = 4 * recipe.epitome.float32_equivalents(facts["samples"], made.spec)
         write_atomic(self.args.folder / f"{stem}.fbits", blob)
         write_atomic(path, json.dumps(found).encode())
         print(name, seed, found["bytes"], found["samples"], found["accuracies"], flush=True)
@@ -84,16 +85,23 @@ class Bench:
 
 
 def published(bench: Bench, recipe: Recipe) -> dict[str, Any]:
-    """The paper's setting at three precisions."""
+    """The paper's setting at three precisions, and what other recipes make of the bytes of the least."""
     forms = {
         "as good as float32": _FINEST,
         "4 bits": replace(_PUBLISHED, bits=4, precision=0.1),
-        "3 bits": replace(_PUBLISHED, bits=3, precision=0.1),
+        _LEAST: replace(_PUBLISHED, bits=3, precision=0.1),
     }
-    return {
-        name: _summary(bench, name, replace(recipe, epitome=form, ipc=_PUBLISHED_IPC), None)
+    found = {
+        name: _summary(bench, name, replace(recipe, epitome=form, ipc=_PUBLISHED_IPC), lambda _: None)
         for name, form in _wanted(bench, forms).items()
     }
+    if _LEAST in found:
+        for name in filter(None, bench.args.rivals.split(",")):
+            rival = recipes.get(name)
+            rival = replace(rival, steps=min(rival.steps, recipe.steps))
+            sizes = {seed: Budget(run["bytes"]) for seed, run in found[_LEAST]["runs"].items()}
+            found[name] = _summary(bench, name, rival, sizes.get)
+    return found
 
 
 def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
         others.append((2 * side, base.nonzeros))
     forms |= {f"patch {patch}, k {k}": replace(base, patch=patch, nonzeros=k) for patch, k in others}
     return {
-        name: _summary(bench, name, replace(recipe, epitome=form), budget)
+        name: _summary(bench, name, replace(recipe, epitome=form), lambda _: budget)
         for name, form in _wanted(bench, forms).items()
     }
 
@@ -134,8 +142,11 @@ def _around(value: int) -> tuple[int, int]:
     return max(1, value // 2), 2 * value
 
 
-def _summary(bench: Bench, name: str, recipe: Recipe, budget: Budget | None) -> dict[str, Any]:
-    runs = {seed: bench.measure(name, recipe, budget, seed) for seed in bench.args.seed_list}
+def _summary(
+    bench: Bench, name: str, recipe: Recipe, budget: Callable[[int], Budget | None]
+) -> dict[str, Any]:
+    """Of all seeds; ``budget`` of each."""
+    runs = {seed: bench.measure(name, recipe, budget(seed), seed) for seed in bench.args.seed_list}
     accuracies = [value for run in runs.values() for value in run["accuracies"]]
     spread = stdev(accuracies) if len(accuracies) > 1 else 0.0
     return {"mean": mean(accuracies), "std": spread, "sets": len(runs), "runs": runs}
@@ -147,6 +158,7 @@ def main() -> None:
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--budget", default="1KiB/class", help="of the ablation")
     parser.add_argument("--forms", default="", help="names of the result, by semicolons; all when left out")
+    parser.add_argument("--rivals", default="quadd,ruo,herding,random", help="of what is published")
     parser.add_argument("--protocol", default="laptop")
     parser.add_argument("--steps", type=int, help="of distillation, instead of the recipe's")
     parser.add_argument("--evaluation-steps", type=int, help="of networks, instead of the protocol's")
