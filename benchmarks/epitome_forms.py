@@ -29,6 +29,7 @@ from fedbits.container import encode, inspect
 from fedbits.data.holdout import split
 from fedbits.data.tensors import TensorData
 from fedbits.distill import distill
+from fedbits.errors import BudgetError
 from fedbits.files import write_atomic
 from fedbits.parameterization import EpitomeConfig
 from fedbits.plan import Candidates, make_plan
@@ -145,8 +146,12 @@ def _around(value: int) -> tuple[int, int]:
 def _summary(
     bench: Bench, name: str, recipe: Recipe, budget: Callable[[int], Budget | None]
 ) -> dict[str, Any]:
-    """Of all seeds; ``budget`` of each."""
-    runs = {seed: bench.measure(name, recipe, budget(seed), seed) for seed in bench.args.seed_list}
+    """Of all seeds; ``budget`` of each. Of a form that no budget this small holds, what would do."""
+    try:
+        runs = {seed: bench.measure(name, recipe, budget(seed), seed) for seed in bench.args.seed_list}
+    except BudgetError as error:
+        print(f"{name}: {error}", flush=True)
+        return {"refused": str(error)}
     accuracies = [value for run in runs.values() for value in run["accuracies"]]
     spread = stdev(accuracies) if len(accuracies) > 1 else 0.0
     return {"mean": mean(accuracies), "std": spread, "sets": len(runs), "runs": runs}
