@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="of sets and networks, by commas")
     parser.add_argument("--repeats", type=int, default=1, help="networks for each set")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--name", help="of the result, instead of one of mode and data")
     parser.add_argument("--folder", type=Path, default=Path("runs/epitome_forms"))
     args = parser.parse_args()
     args.seed_list = [int(seed) for seed in args.seeds.split(",")]
@@ -181,7 +182,8 @@ def main() -> None:
     else:
         train, held_out = split(found.train, 0.1, 7)
         result = ablation(Bench(train, held_out, args), recipe)
-    print(record.write(f"epitome_{args.mode}_{args.data}", result, args.seed_list[0]))
+    name = args.name or f"epitome_{args.mode}_{args.data}"
+    print(record.write(name, result, args.seed_list[0]))
 
 
 if __name__ == "__main__":
