@@ -117,7 +117,7 @@ def ablation(bench: Bench, recipe: Recipe) -> dict[str, Any]:
     forms |= {f"K {tokens}": replace(base, tokens=tokens) for tokens in _around(base.tokens)}
     forms |= {f"D {width}": replace(base, width=width) for width in _around(base.width)}
     forms |= {f"H {heads}": replace(base, heads=heads) for heads in (2, 4)}
-    forms |= {f"R {blocks}": replace(base, blocks=blocks) for blocks in (0, 2)}
+    forms |= {f"R {blocks}": replace(base, blocks=blocks) for blocks in sorted({0, 1, 2} - {base.blocks})}
     forms |= {f"{bits} bits": replace(base, bits=bits) for bits in (2, 4)}
     side = base.patch
     others = [(-(-side // cut), cut * base.nonzeros) for cut in (2, 4)]
